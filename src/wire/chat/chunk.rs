@@ -1,0 +1,336 @@
+//! What one chunk, or one whole answer, holds.
+//!
+//! Owns the reading of `chat.completion.chunk` and `chat.completion` objects as
+//! far as clocks, endings and usage need it. Refuses to change them. Source:
+//! OpenAI API reference, "The chat completion chunk object"; `reasoning_content`
+//! (DeepSeek, vLLM) and `reasoning` (OpenRouter, Groq) by their own references.
+
+use super::refusal::{ErrorFields, read_error_fields};
+use crate::domain::usage::Usage;
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+use std::borrow::Cow;
+use std::fmt;
+
+/// How a choice said it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finish {
+    Stop,
+    Length,
+    ContentFilter,
+    ToolCalls,
+    Other,
+}
+
+/// What one chunk told.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ChunkFacts {
+    /// Deltas with content: text, reasoning, tool call, refusal or audio.
+    pub contents: u32,
+    /// Of those, the ones that are an answer (not reasoning).
+    pub answers: u32,
+    /// `(choice index, finish)` of each choice that ended here.
+    pub finished: Vec<(u32, Finish)>,
+    /// Choice indexes seen.
+    pub choices: Vec<u32>,
+    pub usage: Option<Usage>,
+    /// A usage frame: usage and no choices.
+    pub usage_only: bool,
+    pub error: Option<ErrorFields>,
+}
+
+/// What a whole, unstreamed answer told.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct WholeFacts {
+    pub choices: usize,
+    pub has_answer: bool,
+    pub finish: Option<Finish>,
+    pub usage: Option<Usage>,
+    pub error: Option<ErrorFields>,
+}
+
+/// Reads a `data:` payload.
+///
+/// # Errors
+/// A sentence saying why it is not a chunk of this dialect.
+pub fn read_chunk(payload: &[u8]) -> Result<ChunkFacts, String> {
+    let text = std::str::from_utf8(payload)
+        .map_err(|error| format!("a frame is not valid UTF-8 at byte {}", error.valid_up_to()))?;
+    let chunk: Chunk<'_> = serde_json::from_str(text).map_err(|error| not_a_chunk(&error))?;
+    if chunk.error.is_some_and(|error| error.get() != "null") || chunk.object.as_deref() == Some("error") {
+        return Ok(ChunkFacts { error: Some(read_error_fields(payload)), ..ChunkFacts::default() });
+    }
+    let Some(choices) = chunk.choices else {
+        if chunk.usage.is_some() {
+            return Ok(ChunkFacts { usage: chunk.usage.map(Into::into), usage_only: true, ..ChunkFacts::default() });
+        }
+        return Err("a frame has neither choices, usage nor error".to_owned());
+    };
+    let mut facts = ChunkFacts {
+        usage_only: choices.is_empty() && chunk.usage.is_some(),
+        usage: chunk.usage.map(Into::into),
+        ..ChunkFacts::default()
+    };
+    for choice in choices {
+        facts.choices.push(choice.index);
+        if let Some(delta) = choice.delta {
+            let answers = [&delta.content, &delta.refusal, &delta.tool_calls, &delta.function_call, &delta.audio];
+            let answers = u32::from(answers.iter().any(|part| part.0));
+            let reasoning = [&delta.reasoning_content, &delta.reasoning, &delta.reasoning_details];
+            facts.answers += answers;
+            facts.contents += answers.max(u32::from(reasoning.iter().any(|part| part.0)));
+        }
+        // The legacy completion shape that some servers mix in.
+        if choice.text.0 {
+            facts.answers += 1;
+            facts.contents += 1;
+        }
+        if let Some(reason) = choice.finish_reason {
+            facts.finished.push((choice.index, finish(&reason)));
+        }
+    }
+    Ok(facts)
+}
+
+/// Reads an unstreamed answer.
+///
+/// # Errors
+/// A sentence saying why it is not an answer of this dialect.
+pub fn read_whole(body: &[u8]) -> Result<WholeFacts, String> {
+    let text = std::str::from_utf8(body).map_err(|_| "the answer is not valid UTF-8".to_owned())?;
+    let whole: Whole<'_> = serde_json::from_str(text).map_err(|error| not_a_chunk(&error))?;
+    if whole.error.is_some_and(|error| error.get() != "null") || whole.object.as_deref() == Some("error") {
+        return Ok(WholeFacts { error: Some(read_error_fields(body)), ..WholeFacts::default() });
+    }
+    let Some(choices) = whole.choices else {
+        return Err("the answer has neither choices nor error".to_owned());
+    };
+    let mut facts = WholeFacts { choices: choices.len(), usage: whole.usage.map(Into::into), ..WholeFacts::default() };
+    for choice in choices {
+        if let Some(message) = choice.message {
+            let parts = [&message.content, &message.refusal, &message.tool_calls, &message.function_call, &message.audio];
+            facts.has_answer |= parts.iter().any(|part| part.0);
+        }
+        facts.has_answer |= choice.text.0;
+        facts.finish = choice.finish_reason.map(|reason| finish(&reason)).or(facts.finish);
+    }
+    Ok(facts)
+}
+
+/// The parser's words without its quotation of the payload, which may be a
+/// part of somebody's answer.
+fn not_a_chunk(error: &serde_json::Error) -> String {
+    let kind = match error.classify() {
+        serde_json::error::Category::Eof => "ends in the middle of its JSON",
+        serde_json::error::Category::Data => "has a field of the wrong type",
+        serde_json::error::Category::Syntax | serde_json::error::Category::Io => "is not JSON",
+    };
+    format!("a frame {kind} (column {})", error.column())
+}
+
+fn finish(reason: &str) -> Finish {
+    match reason {
+        "stop" => Finish::Stop,
+        "length" => Finish::Length,
+        "content_filter" => Finish::ContentFilter,
+        "tool_calls" | "function_call" => Finish::ToolCalls,
+        _ => Finish::Other,
+    }
+}
+
+#[derive(Deserialize)]
+struct Chunk<'a> {
+    #[serde(borrow, default)]
+    object: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    choices: Option<Vec<Choice<'a>>>,
+    #[serde(default)]
+    usage: Option<UsageWire>,
+    #[serde(borrow, default)]
+    error: Option<&'a serde_json::value::RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Choice<'a> {
+    #[serde(default)]
+    index: u32,
+    #[serde(default)]
+    delta: Option<Delta>,
+    #[serde(borrow, default)]
+    finish_reason: Option<Cow<'a, str>>,
+    #[serde(default)]
+    text: Filled,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Delta {
+    content: Filled,
+    refusal: Filled,
+    tool_calls: Filled,
+    function_call: Filled,
+    audio: Filled,
+    reasoning_content: Filled,
+    reasoning: Filled,
+    reasoning_details: Filled,
+}
+
+#[derive(Deserialize)]
+struct Whole<'a> {
+    #[serde(borrow, default)]
+    object: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    choices: Option<Vec<WholeChoice<'a>>>,
+    #[serde(default)]
+    usage: Option<UsageWire>,
+    #[serde(borrow, default)]
+    error: Option<&'a serde_json::value::RawValue>,
+}
+
+#[derive(Deserialize)]
+struct WholeChoice<'a> {
+    #[serde(default)]
+    message: Option<Delta>,
+    #[serde(borrow, default)]
+    finish_reason: Option<Cow<'a, str>>,
+    #[serde(default)]
+    text: Filled,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct UsageWire {
+    prompt_tokens: Option<u64>,
+    completion_tokens: Option<u64>,
+    prompt_tokens_details: Option<PromptDetails>,
+    completion_tokens_details: Option<CompletionDetails>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct PromptDetails {
+    cached_tokens: Option<u64>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct CompletionDetails {
+    reasoning_tokens: Option<u64>,
+}
+
+impl From<UsageWire> for Usage {
+    fn from(wire: UsageWire) -> Self {
+        Self {
+            input: wire.prompt_tokens.unwrap_or(0),
+            output: wire.completion_tokens.unwrap_or(0),
+            cached_input: wire.prompt_tokens_details.and_then(|details| details.cached_tokens).unwrap_or(0),
+            reasoning: wire.completion_tokens_details.and_then(|details| details.reasoning_tokens).unwrap_or(0),
+            estimated: false,
+        }
+    }
+}
+
+/// Whether a value holds anything: a string, list or object that is not empty,
+/// a number or `true`. Reads without keeping.
+#[derive(Default, Clone, Copy)]
+struct Filled(bool);
+
+impl<'de> Deserialize<'de> for Filled {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Look;
+        impl<'de> Visitor<'de> for Look {
+            type Value = Filled;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("any value")
+            }
+            fn visit_bool<E>(self, value: bool) -> Result<Filled, E> {
+                Ok(Filled(value))
+            }
+            fn visit_i64<E>(self, _: i64) -> Result<Filled, E> {
+                Ok(Filled(true))
+            }
+            fn visit_u64<E>(self, _: u64) -> Result<Filled, E> {
+                Ok(Filled(true))
+            }
+            fn visit_f64<E>(self, _: f64) -> Result<Filled, E> {
+                Ok(Filled(true))
+            }
+            fn visit_str<E>(self, value: &str) -> Result<Filled, E> {
+                Ok(Filled(!value.is_empty()))
+            }
+            fn visit_unit<E>(self) -> Result<Filled, E> {
+                Ok(Filled(false))
+            }
+            fn visit_none<E>(self) -> Result<Filled, E> {
+                Ok(Filled(false))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Filled, A::Error> {
+                let mut any = false;
+                while seq.next_element::<serde::de::IgnoredAny>()?.is_some() {
+                    any = true;
+                }
+                Ok(Filled(any))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Filled, A::Error> {
+                let mut any = false;
+                while map.next_entry::<serde::de::IgnoredAny, serde::de::IgnoredAny>()?.is_some() {
+                    any = true;
+                }
+                Ok(Filled(any))
+            }
+        }
+        deserializer.deserialize_any(Look)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(text: &str) -> ChunkFacts {
+        read_chunk(text.as_bytes()).expect("a chunk")
+    }
+
+    #[test]
+    fn only_filled_deltas_are_content() {
+        for (delta, contents, answers) in [
+            (r#"{"role":"assistant","content":""}"#, 0, 0),
+            (r#"{"role":"assistant","content":null,"tool_calls":[]}"#, 0, 0),
+            (r#"{"content":"a"}"#, 1, 1),
+            (r#"{"reasoning_content":"hm"}"#, 1, 0),
+            (r#"{"reasoning":"hm","content":""}"#, 1, 0),
+            (r#"{"tool_calls":[{"index":0,"function":{"arguments":""}}]}"#, 1, 1),
+            (r#"{"refusal":"no"}"#, 1, 1),
+            (r#"{"audio":{"data":"x"}}"#, 1, 1),
+            ("{}", 0, 0),
+        ] {
+            let facts = facts(&format!(r#"{{"choices":[{{"index":0,"delta":{delta},"finish_reason":null}}]}}"#));
+            assert_eq!((facts.contents, facts.answers), (contents, answers), "{delta}");
+        }
+    }
+
+    #[test]
+    fn usage_frames_and_finishes_are_told() {
+        let usage = facts(r#"{"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":4,"prompt_tokens_details":{"cached_tokens":2},"completion_tokens_details":null}}"#);
+        assert!(usage.usage_only);
+        assert_eq!(usage.usage, Some(Usage { input: 9, output: 4, cached_input: 2, ..Usage::default() }));
+        let end = facts(r#"{"choices":[{"index":1,"delta":{},"finish_reason":"length"}],"usage":null}"#);
+        assert_eq!(end.finished, [(1, Finish::Length)]);
+        assert!(!end.usage_only);
+    }
+
+    #[test]
+    fn an_error_inside_the_stream_is_no_chunk() {
+        let error = facts(r#"{"error":{"message":"boom","type":"server_error","code":null}}"#).error.expect("error");
+        assert_eq!(error.message.as_deref(), Some("boom"));
+        assert_eq!(facts(r#"{"choices":[],"error":null,"usage":{}}"#).error, None);
+    }
+
+    #[test]
+    fn half_a_character_and_half_an_object_are_refused_without_quoting_them() {
+        assert!(read_chunk(b"{\"choices\":[{\"delta\":{\"content\":\"\xe2\x82\"}}]}").expect_err("bad").contains("UTF-8"));
+        assert!(read_chunk(b"{\"choices\":[{\"delta\":{\"content\":\"secret").expect_err("bad").contains("ends in the middle"));
+        assert!(!read_chunk(b"{\"choices\":\"secret\"}").expect_err("bad").contains("secret"));
+        assert!(read_chunk(b"{\"hello\":1}").is_err());
+    }
+}

@@ -1,0 +1,299 @@
+//! What a target's refusal means.
+//!
+//! Owns the reading of statuses, error objects and waits in the OpenAI dialect
+//! and its relatives. Refuses to decide what follows (that is `classify` and
+//! `verdict`). Invariant: text taken from a target is cut and redacted here.
+
+use crate::domain::failure::RefusalKind;
+use crate::wire::redact::redact;
+use serde_json::Value;
+use std::time::{Duration, SystemTime};
+
+/// Characters of a vendor's message that are kept.
+const MESSAGE_MAX: usize = 400;
+
+/// The fields of an error object, whatever its exact shape.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ErrorFields {
+    pub code: Option<String>,
+    pub kind: Option<String>,
+    pub param: Option<String>,
+    pub message: Option<String>,
+    /// A status that the object itself names.
+    pub status: Option<u16>,
+}
+
+/// A refusal, read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    pub kind: RefusalKind,
+    pub status: u16,
+    pub fields: ErrorFields,
+    pub retry_after_ms: Option<u64>,
+    /// Told by the wording of the message alone.
+    pub by_wording: bool,
+}
+
+impl Refusal {
+    /// Whether the target refuses `stream` or `stream_options`, which we may
+    /// have added ourselves.
+    #[must_use]
+    pub fn names_streaming(&self) -> Option<&'static str> {
+        if !matches!(self.status, 400 | 404 | 405 | 415 | 422 | 501) {
+            return None;
+        }
+        let param = self.fields.param.as_deref().unwrap_or_default();
+        let message = self.fields.message.as_deref().unwrap_or_default().to_ascii_lowercase();
+        if param.starts_with("stream_options") || message.contains("stream_options") {
+            Some("stream_options")
+        } else if param == "stream" || message.contains("'stream'") || message.contains("`stream`") || message.contains("\"stream\"") || message.contains("streaming is not supported") {
+            Some("stream")
+        } else {
+            None
+        }
+    }
+}
+
+/// Reads a status other than 2xx. Source of the codes: OpenAI API reference,
+/// "Error codes"; Azure OpenAI (`content_filter`), vLLM and llama.cpp for the
+/// wordings of a context that is too long.
+#[must_use]
+pub fn read_refusal(status: u16, headers: &http::HeaderMap, body: &[u8], now: SystemTime) -> Refusal {
+    let fields = read_error_fields(body);
+    let retry_after_ms = retry_after(headers, now).map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+    let (kind, by_wording) = kind_of(status, &fields);
+    Refusal { kind, status, fields, retry_after_ms, by_wording }
+}
+
+impl ErrorFields {
+    /// What an error object without a status of its own means: an error frame
+    /// in a stream, or the body of a 200.
+    #[must_use]
+    pub fn kind_without_status(&self) -> RefusalKind {
+        if let Some(kind) = by_code(self) {
+            return kind;
+        }
+        if let Some(status) = self.status {
+            return kind_of(status, self).0;
+        }
+        match self.kind.as_deref() {
+            Some("rate_limit_error" | "rate_limit_exceeded" | "tokens" | "requests") => RefusalKind::RateLimited,
+            Some("authentication_error" | "permission_error") => RefusalKind::Auth,
+            Some("invalid_request_error") => RefusalKind::BadRequest,
+            Some("timeout" | "timeout_error") => RefusalKind::ProviderTimeout,
+            _ => RefusalKind::ServerError,
+        }
+    }
+}
+
+fn kind_of(status: u16, fields: &ErrorFields) -> (RefusalKind, bool) {
+    if (300..400).contains(&status) {
+        return (RefusalKind::NotAnApi, false);
+    }
+    if let Some(kind) = by_code(fields).filter(|kind| may_stand_at(*kind, status)) {
+        return (kind, false);
+    }
+    if let Some(kind) = by_wording(fields).filter(|_| matches!(status, 400 | 413 | 422)) {
+        return (kind, true);
+    }
+    let kind = match status {
+        401 | 403 => RefusalKind::Auth,
+        402 => RefusalKind::QuotaExhausted,
+        404 => RefusalKind::ModelNotFound,
+        408 | 504 => RefusalKind::ProviderTimeout,
+        429 => RefusalKind::RateLimited,
+        503 | 529 => RefusalKind::Overloaded,
+        500..=599 => RefusalKind::ServerError,
+        _ => RefusalKind::BadRequest,
+    };
+    (kind, false)
+}
+
+/// A code may sharpen a status, never contradict it: a 401 stays a 401.
+const fn may_stand_at(kind: RefusalKind, status: u16) -> bool {
+    match kind {
+        RefusalKind::ContextTooLong | RefusalKind::Unsupported => matches!(status, 400 | 404 | 413 | 422),
+        RefusalKind::ContentPolicy => matches!(status, 400 | 403 | 422 | 451),
+        RefusalKind::QuotaExhausted => matches!(status, 400 | 402 | 403 | 429),
+        RefusalKind::RateLimited => status == 429,
+        RefusalKind::Overloaded => status >= 500 || status == 429,
+        RefusalKind::ModelNotFound => matches!(status, 400 | 403 | 404),
+        _ => false,
+    }
+}
+
+fn by_code(fields: &ErrorFields) -> Option<RefusalKind> {
+    [fields.code.as_deref(), fields.kind.as_deref()].into_iter().flatten().find_map(|code| match code {
+        "context_length_exceeded" | "string_above_max_length" | "exceed_context_size_error" => Some(RefusalKind::ContextTooLong),
+        "content_policy_violation" | "content_filter" | "invalid_prompt" | "moderation_blocked" | "ResponsibleAIPolicyViolation" => {
+            Some(RefusalKind::ContentPolicy)
+        }
+        "unsupported_parameter" | "unsupported_value" | "unknown_parameter" | "invalid_encrypted_content" => Some(RefusalKind::Unsupported),
+        "insufficient_quota" | "billing_hard_limit_reached" | "billing_not_active" => Some(RefusalKind::QuotaExhausted),
+        "rate_limit_exceeded" => Some(RefusalKind::RateLimited),
+        "overloaded_error" | "overloaded" | "service_unavailable" | "server_overloaded" | "engine_overloaded" => Some(RefusalKind::Overloaded),
+        "model_not_found" | "DeploymentNotFound" => Some(RefusalKind::ModelNotFound),
+        _ => None,
+    })
+}
+
+fn by_wording(fields: &ErrorFields) -> Option<RefusalKind> {
+    let text = fields.message.as_deref()?.to_ascii_lowercase();
+    let has = |parts: &[&str]| parts.iter().any(|part| text.contains(part));
+    if has(&["maximum context length", "context window", "prompt is too long", "exceeds the available context size", "maximum input length", "input is too long", "reduce the length of the messages"]) {
+        Some(RefusalKind::ContextTooLong)
+    } else if has(&["content management policy", "content policy", "usage policies", "usage policy"]) {
+        Some(RefusalKind::ContentPolicy)
+    } else if has(&["unsupported parameter", "unsupported value", "unrecognized request argument", "unknown parameter", "does not support", "is not supported", "extra inputs are not permitted", "not supported with this model"]) {
+        Some(RefusalKind::Unsupported)
+    } else {
+        None
+    }
+}
+
+/// Reads `{"error": {...}}`, `{"error": "text"}`, `{"object": "error", ...}`
+/// (vLLM) and `{"detail": ...}` (FastAPI). Anything else has no fields.
+#[must_use]
+pub fn read_error_fields(body: &[u8]) -> ErrorFields {
+    let Ok(value) = serde_json::from_slice::<Value>(body) else { return ErrorFields::default() };
+    let object = match value.get("error") {
+        Some(Value::String(text)) => {
+            return ErrorFields { message: Some(redact(text, MESSAGE_MAX)), ..ErrorFields::default() };
+        }
+        Some(object @ Value::Object(_)) => object,
+        _ => &value,
+    };
+    let text = |key: &str| match object.get(key) {
+        Some(Value::String(text)) if !text.is_empty() => Some(redact(text, MESSAGE_MAX)),
+        _ => None,
+    };
+    let number = |key: &str| object.get(key).and_then(Value::as_u64).and_then(|code| u16::try_from(code).ok());
+    ErrorFields {
+        code: text("code"),
+        kind: text("type"),
+        param: text("param"),
+        message: text("message").or_else(|| text("detail")),
+        status: number("status").or_else(|| number("code")).filter(|status| (300..600).contains(status)),
+    }
+}
+
+/// The longest of the waits the headers name: `retry-after-ms` (OpenAI's own),
+/// `retry-after` in seconds or as a date (RFC 9110, section 10.2.3).
+fn retry_after(headers: &http::HeaderMap, now: SystemTime) -> Option<Duration> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let seconds = |text: &str, unit: f64| {
+        text.parse::<f64>().ok().filter(|n| n.is_finite() && *n >= 0.0).map(|n| Duration::from_secs_f64((n * unit).min(1e9)))
+    };
+    let precise = text("retry-after-ms").and_then(|text| seconds(text, 1e-3));
+    let plain = text("retry-after").and_then(|text| {
+        seconds(text, 1.0).or_else(|| {
+            let at = httpdate::parse_http_date(text).ok()?;
+            Some(at.duration_since(now).unwrap_or(Duration::ZERO))
+        })
+    });
+    precise.or(plain)
+}
+
+/// A duration as `x-ratelimit-reset-*` writes it (`6m0s`, `1.5s`, `120ms`, or
+/// bare seconds), in milliseconds.
+#[must_use]
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be positive and below 1e12")]
+pub fn duration_text_ms(text: &str) -> Option<u64> {
+    let mut rest = text.trim();
+    if let Ok(seconds) = rest.parse::<f64>() {
+        return (0.0..1e9).contains(&seconds).then(|| (seconds * 1000.0) as u64);
+    }
+    let mut total = 0.0;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let number: f64 = rest[..digits].parse().ok()?;
+        let unit_end = rest[digits..].find(|c: char| c.is_ascii_digit()).map_or(rest.len(), |at| digits + at);
+        total += number
+            * match &rest[digits..unit_end] {
+                "ms" => 1.0,
+                "s" => 1000.0,
+                "m" => 60_000.0,
+                "h" => 3_600_000.0,
+                "d" => 86_400_000.0,
+                _ => return None,
+            };
+        rest = &rest[unit_end..];
+    }
+    (0.0..1e12).contains(&total).then_some(total as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(status: u16, body: &str) -> (RefusalKind, bool) {
+        let refusal = read_refusal(status, &http::HeaderMap::new(), body.as_bytes(), SystemTime::UNIX_EPOCH);
+        (refusal.kind, refusal.by_wording)
+    }
+
+    #[test]
+    fn codes_sharpen_statuses_and_wordings_only_400s() {
+        use RefusalKind as K;
+        for (status, body, kind, wording) in [
+            (400, r#"{"error":{"code":"context_length_exceeded"}}"#, K::ContextTooLong, false),
+            (400, r#"{"object":"error","message":"This model's maximum context length is 4096 tokens.","code":400}"#, K::ContextTooLong, true),
+            (400, r#"{"error":{"code":"unsupported_parameter","param":"temperature"}}"#, K::Unsupported, false),
+            (422, r#"{"detail":"Extra inputs are not permitted"}"#, K::Unsupported, true),
+            (400, r#"{"error":{"code":"content_filter"}}"#, K::ContentPolicy, false),
+            (400, r#"{"error":{"message":"bad temperature"}}"#, K::BadRequest, false),
+            (401, r#"{"error":{"code":"context_length_exceeded"}}"#, K::Auth, false),
+            (402, "", K::QuotaExhausted, false),
+            (404, "<html>", K::ModelNotFound, false),
+            (408, "", K::ProviderTimeout, false),
+            (413, "", K::BadRequest, false),
+            (429, r#"{"error":{"code":"insufficient_quota"}}"#, K::QuotaExhausted, false),
+            (429, "", K::RateLimited, false),
+            (500, r#"{"error":{"type":"overloaded_error"}}"#, K::Overloaded, false),
+            (500, "", K::ServerError, false),
+            (502, "<html>", K::ServerError, false),
+            (503, "", K::Overloaded, false),
+            (504, "", K::ProviderTimeout, false),
+            (529, "", K::Overloaded, false),
+            (307, "", K::NotAnApi, false),
+        ] {
+            assert_eq!(read(status, body), (kind, wording), "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn waits_are_read_in_every_form() {
+        let wait = |name: &'static str, value: &str| {
+            let mut headers = http::HeaderMap::new();
+            headers.insert(name, value.parse().expect("header"));
+            read_refusal(429, &headers, b"", SystemTime::UNIX_EPOCH).retry_after_ms
+        };
+        assert_eq!(wait("retry-after", "2"), Some(2000));
+        assert_eq!(wait("retry-after", "0.5"), Some(500));
+        assert_eq!(wait("retry-after-ms", "120"), Some(120));
+        assert_eq!(wait("retry-after", "Thu, 01 Jan 1970 00:01:00 GMT"), Some(60_000));
+        assert_eq!(wait("retry-after", "soon"), None);
+        assert_eq!(wait("retry-after", "-3"), None);
+        assert_eq!(duration_text_ms("6m0s"), Some(360_000));
+        assert_eq!(duration_text_ms("1.5s"), Some(1500));
+        assert_eq!(duration_text_ms("120ms"), Some(120));
+        assert_eq!(duration_text_ms("7"), Some(7000));
+        assert_eq!(duration_text_ms("later"), None);
+    }
+
+    #[test]
+    fn a_refusal_of_streaming_is_recognised_as_possibly_ours() {
+        let names = |body: &str| read_refusal(400, &http::HeaderMap::new(), body.as_bytes(), SystemTime::UNIX_EPOCH).names_streaming();
+        assert_eq!(names(r#"{"error":{"param":"stream","message":"no"}}"#), Some("stream"));
+        assert_eq!(names(r#"{"error":{"message":"Unrecognized request argument supplied: stream_options"}}"#), Some("stream_options"));
+        assert_eq!(names(r#"{"error":{"param":"temperature"}}"#), None);
+    }
+
+    #[test]
+    fn an_error_frame_is_told_by_its_code() {
+        let kind = |body: &str| read_error_fields(body.as_bytes()).kind_without_status();
+        assert_eq!(kind(r#"{"error":{"code":"overloaded_error"}}"#), RefusalKind::Overloaded);
+        assert_eq!(kind(r#"{"error":{"code":429,"message":"slow down"}}"#), RefusalKind::RateLimited);
+        assert_eq!(kind(r#"{"error":{"type":"server_error"}}"#), RefusalKind::ServerError);
+        assert_eq!(kind(r#"{"error":"boom"}"#), RefusalKind::ServerError);
+    }
+}

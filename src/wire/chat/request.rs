@@ -1,0 +1,481 @@
+//! What a chat request asks for, and how it is rewritten for a target.
+//!
+//! Owns the reading of the body's top level and the few fields we act on.
+//! Refuses to judge anything else: an unknown field is the target's to take or
+//! refuse. Invariant: every value that is not ours to change is sent as the
+//! bytes it came in (`RawValue`), in the order it came in.
+
+use crate::wire::strict::{self, NotStrict};
+use bytes::Bytes;
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+use std::fmt;
+
+/// A capability that a request demands of its target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Need {
+    Tools,
+    Vision,
+    Json,
+    Web,
+}
+
+impl Need {
+    /// The word that `capabilities` uses.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tools => "tools",
+            Self::Vision => "vision",
+            Self::Json => "json",
+            Self::Web => "web",
+        }
+    }
+}
+
+/// Why a body is no request.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{detail}")]
+pub struct Invalid {
+    pub field: Option<String>,
+    pub offset: Option<u64>,
+    pub detail: String,
+}
+
+impl From<NotStrict> for Invalid {
+    fn from(error: NotStrict) -> Self {
+        Self {
+            field: Some(error.field).filter(|field| !field.is_empty()),
+            offset: Some(error.offset),
+            detail: error.detail,
+        }
+    }
+}
+
+/// A parsed body. Holds the body itself, so that any number of attempts can be
+/// made from it.
+#[derive(Debug, Clone)]
+pub struct ChatRequest {
+    fields: Vec<(String, Box<RawValue>)>,
+    pub model: String,
+    pub stream: bool,
+    /// The client asked for a usage frame.
+    pub include_usage: bool,
+    pub needs: Vec<Need>,
+    /// `metadata.task`, if it is a string.
+    pub metadata_task: Option<String>,
+    /// Choices asked for.
+    pub n: u32,
+    /// The answer cannot be streamed and assembled: audio, or several choices
+    /// with log-probabilities.
+    pub unstreamable: bool,
+    /// Bytes of text in messages and tool definitions, the basis of estimates.
+    pub text_bytes: u64,
+    /// `max_completion_tokens`, else `max_tokens`.
+    pub output_tokens_max: Option<u64>,
+}
+
+impl ChatRequest {
+    /// Reads a body of any origin.
+    ///
+    /// # Errors
+    /// [`Invalid`] names the field and, where it is known, the byte.
+    pub fn parse(body: &[u8]) -> Result<Self, Invalid> {
+        strict::check(body)?;
+        let Fields(fields) = serde_json::from_slice(body).map_err(|_| Invalid {
+            field: None,
+            offset: Some(0),
+            detail: "the body must be a JSON object".to_owned(),
+        })?;
+        let reader = Reader(&fields);
+        let model: String = reader.required("model", "a string")?;
+        if model.is_empty() {
+            return Err(bad("model", "must not be empty"));
+        }
+        let messages: Vec<Message> = reader.required("messages", "a list of objects, each with a role")?;
+        if messages.is_empty() {
+            return Err(bad("messages", "must hold at least one message"));
+        }
+        let stream = reader.optional("stream", "true or false")?.unwrap_or(false);
+        let options: Option<StreamOptions> = reader.optional("stream_options", "an object")?;
+        let n: Option<u32> = reader.optional("n", "a whole number of at least 1")?;
+        if n == Some(0) {
+            return Err(bad("n", "must be at least 1"));
+        }
+        let tokens = |name| reader.optional::<u64>(name, "a whole number");
+        let output_tokens_max = tokens("max_completion_tokens")?.or(tokens("max_tokens")?);
+        let logprobs: Option<bool> = reader.optional("logprobs", "true or false")?;
+        let modalities: Option<Vec<String>> = reader.optional("modalities", "a list of strings")?;
+        let audio = reader.has("audio") || modalities.is_some_and(|list| list.iter().any(|kind| kind == "audio"));
+        let needs = needs(&reader, &messages)?;
+        let tools_bytes = reader.raw("tools").map_or(0, |raw| raw.get().len());
+        Ok(Self {
+            model,
+            stream,
+            include_usage: options.is_some_and(|options| options.include_usage),
+            needs,
+            metadata_task: metadata_task(&reader),
+            n: n.unwrap_or(1),
+            unstreamable: audio || (n.unwrap_or(1) > 1 && logprobs == Some(true)),
+            text_bytes: messages.iter().map(|message| message.content.text_bytes).sum::<u64>() + tools_bytes as u64,
+            output_tokens_max,
+            fields,
+        })
+    }
+
+    /// Estimated prompt tokens: four bytes of text each (OpenAI help centre,
+    /// "What are tokens": about four characters of English). An estimate that
+    /// tends low for code and CJK, so that `plan` rejects only what is surely
+    /// too long.
+    #[must_use]
+    pub const fn input_tokens(&self) -> u64 {
+        self.text_bytes.div_ceil(4)
+    }
+
+    /// The body for one attempt.
+    #[must_use]
+    pub fn rewrite(&self, how: &Rewrite<'_>) -> Rewritten {
+        let mut out = String::with_capacity(self.fields.iter().map(|(key, raw)| key.len() + raw.get().len() + 4).sum::<usize>() + 64);
+        let mut dropped = Vec::new();
+        let mut changed = false;
+        let mut seen_options = false;
+        out.push('{');
+        for (key, raw) in &self.fields {
+            if how.drop.iter().any(|name| name == key) {
+                dropped.push(key.clone());
+                changed = true;
+                continue;
+            }
+            if how.set.iter().any(|(name, _)| name == key) || key == "stream" || key == "model" {
+                continue;
+            }
+            let renamed = how.rename.iter().find(|(from, _)| from == key).map(|(_, to)| to.as_str());
+            changed |= renamed.is_some();
+            match key.as_str() {
+                "stream_options" => {
+                    seen_options = true;
+                    if let Some(options) = stream_options(how, Some(raw)) {
+                        push_field(&mut out, key, &options);
+                    }
+                }
+                "metadata" if how.drop_metadata_task => {
+                    if let Some(rest) = without_task(raw) {
+                        push_field(&mut out, key, &rest);
+                    }
+                }
+                _ => push_field(&mut out, renamed.unwrap_or(key), raw.get()),
+            }
+        }
+        push_field(&mut out, "model", &serde_json::Value::from(how.model).to_string());
+        if how.stream {
+            push_field(&mut out, "stream", "true");
+        }
+        if !seen_options && let Some(options) = stream_options(how, None) {
+            push_field(&mut out, "stream_options", &options);
+        }
+        for (name, value) in how.set {
+            push_field(&mut out, name, &value.to_string());
+            changed = true;
+        }
+        out.push('}');
+        Rewritten { body: Bytes::from(out), dropped, pristine: !changed }
+    }
+}
+
+/// How a body is rewritten for one attempt.
+#[derive(Debug, Clone)]
+pub struct Rewrite<'a> {
+    pub model: &'a str,
+    /// Whether the target is asked to stream.
+    pub stream: bool,
+    /// Whether a usage frame is asked for.
+    pub ask_usage: bool,
+    /// `metadata.task` was ours: remove it, and a `metadata` that is then empty.
+    pub drop_metadata_task: bool,
+    pub drop: &'a [String],
+    pub rename: &'a [(String, String)],
+    pub set: &'a [(String, serde_json::Value)],
+}
+
+/// A body for one attempt, and what was changed in it.
+#[derive(Debug, Clone)]
+pub struct Rewritten {
+    pub body: Bytes,
+    /// Names that `params.drop` removed.
+    pub dropped: Vec<String>,
+    /// Changed only in `model`, `stream`, `stream_options` and a removed `metadata.task`.
+    pub pristine: bool,
+}
+
+fn push_field(out: &mut String, key: &str, raw: &str) {
+    if out.len() > 1 {
+        out.push(',');
+    }
+    out.push_str(&serde_json::Value::from(key).to_string());
+    out.push(':');
+    out.push_str(raw);
+}
+
+/// The client's options with `include_usage` set as needed; `None`: leave them out.
+fn stream_options(how: &Rewrite<'_>, raw: Option<&RawValue>) -> Option<String> {
+    if !how.stream {
+        return None;
+    }
+    let Fields(mut options) = raw.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
+    if how.ask_usage {
+        options.retain(|(key, _)| key != "include_usage");
+        options.push(("include_usage".to_owned(), RawValue::from_string("true".to_owned()).expect("valid JSON")));
+    }
+    if options.is_empty() {
+        return None;
+    }
+    let mut out = String::from("{");
+    for (key, value) in &options {
+        push_field(&mut out, key, value.get());
+    }
+    out.push('}');
+    Some(out)
+}
+
+fn without_task(raw: &RawValue) -> Option<String> {
+    let Fields(mut fields) = serde_json::from_str(raw.get()).unwrap_or_default();
+    fields.retain(|(key, _)| key != "task");
+    if fields.is_empty() {
+        return None;
+    }
+    let mut out = String::from("{");
+    for (key, value) in &fields {
+        push_field(&mut out, key, value.get());
+    }
+    out.push('}');
+    Some(out)
+}
+
+fn metadata_task(reader: &Reader<'_>) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Metadata {
+        task: String,
+    }
+    let raw = reader.raw("metadata")?;
+    serde_json::from_str::<Metadata>(raw.get()).ok().map(|metadata| metadata.task)
+}
+
+fn needs(reader: &Reader<'_>, messages: &[Message]) -> Result<Vec<Need>, Invalid> {
+    #[derive(Deserialize)]
+    struct Typed {
+        #[serde(default)]
+        r#type: Option<String>,
+    }
+    let tools: Vec<Typed> = reader.optional("tools", "a list of objects")?.unwrap_or_default();
+    let functions: Vec<Typed> = reader.optional("functions", "a list of objects")?.unwrap_or_default();
+    let format: Option<Typed> = reader.optional("response_format", "an object with a type")?;
+    let is_web = |tool: &Typed| tool.r#type.as_deref().is_some_and(|kind| kind.starts_with("web_search"));
+    let mut needs = Vec::new();
+    if !functions.is_empty() || tools.iter().any(|tool| !is_web(tool)) {
+        needs.push(Need::Tools);
+    }
+    if messages.iter().any(|message| message.content.has_image) {
+        needs.push(Need::Vision);
+    }
+    if format.and_then(|format| format.r#type).is_some_and(|kind| kind.starts_with("json")) {
+        needs.push(Need::Json);
+    }
+    if reader.has("web_search_options") || tools.iter().any(is_web) {
+        needs.push(Need::Web);
+    }
+    Ok(needs)
+}
+
+fn bad(field: &str, detail: &str) -> Invalid {
+    Invalid { field: Some(field.to_owned()), offset: None, detail: format!("`{field}` {detail}") }
+}
+
+struct Reader<'a>(&'a [(String, Box<RawValue>)]);
+
+impl Reader<'_> {
+    fn raw(&self, name: &str) -> Option<&RawValue> {
+        self.0.iter().find(|(key, _)| key == name).map(|(_, raw)| &**raw).filter(|raw| raw.get() != "null")
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.raw(name).is_some()
+    }
+
+    fn optional<T: for<'de> Deserialize<'de>>(&self, name: &str, expected: &str) -> Result<Option<T>, Invalid> {
+        self.raw(name)
+            .map(|raw| serde_json::from_str(raw.get()).map_err(|_| bad(name, &format!("must be {expected}"))))
+            .transpose()
+    }
+
+    fn required<T: for<'de> Deserialize<'de>>(&self, name: &str, expected: &str) -> Result<T, Invalid> {
+        self.optional(name, expected)?.ok_or_else(|| bad(name, &format!("is missing; it must be {expected}")))
+    }
+}
+
+#[derive(Deserialize)]
+struct StreamOptions {
+    #[serde(default)]
+    include_usage: bool,
+}
+
+#[derive(Deserialize)]
+struct Message {
+    #[serde(rename = "role")]
+    _role: String,
+    #[serde(default)]
+    content: Content,
+}
+
+/// A message's content: text, or a list of parts.
+#[derive(Default)]
+struct Content {
+    text_bytes: u64,
+    has_image: bool,
+}
+
+impl<'de> Deserialize<'de> for Content {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Shape {
+            Text(String),
+            Parts(Vec<ContentPart>),
+            Absent(()),
+        }
+        #[derive(Deserialize)]
+        struct ContentPart {
+            r#type: String,
+            #[serde(default)]
+            text: Option<String>,
+        }
+        Ok(match Shape::deserialize(deserializer)? {
+            Shape::Text(text) => Self { text_bytes: text.len() as u64, has_image: false },
+            Shape::Parts(parts) => Self {
+                text_bytes: parts.iter().filter_map(|part| part.text.as_ref()).map(|text| text.len() as u64).sum(),
+                has_image: parts.iter().any(|part| matches!(part.r#type.as_str(), "image_url" | "input_image" | "image")),
+            },
+            Shape::Absent(()) => Self::default(),
+        })
+    }
+}
+
+/// An object's fields in their order, each value as its bytes.
+#[derive(Default)]
+struct Fields(Vec<(String, Box<RawValue>)>);
+
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Look;
+        impl<'de> Visitor<'de> for Look {
+            type Value = Fields;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+                let mut fields = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    fields.push(entry);
+                }
+                Ok(Fields(fields))
+            }
+        }
+        deserializer.deserialize_map(Look)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAIN: &str = r#"{"model":"auto","messages":[{"role":"user","content":"hi"}],"seed":12345678901234567890123,"x":1.0}"#;
+
+    fn invalid(body: &str) -> (Option<String>, String) {
+        let error = ChatRequest::parse(body.as_bytes()).expect_err("refused");
+        (error.field, error.detail)
+    }
+
+    fn plain<'a>() -> Rewrite<'a> {
+        Rewrite { model: "m", stream: true, ask_usage: true, drop_metadata_task: false, drop: &[], rename: &[], set: &[] }
+    }
+
+    #[test]
+    fn values_that_are_not_ours_keep_their_bytes() {
+        let request = ChatRequest::parse(PLAIN.as_bytes()).expect("valid");
+        let rewritten = request.rewrite(&plain());
+        assert_eq!(
+            rewritten.body,
+            r#"{"messages":[{"role":"user","content":"hi"}],"seed":12345678901234567890123,"x":1.0,"model":"m","stream":true,"stream_options":{"include_usage":true}}"#
+        );
+        assert!(rewritten.pristine);
+    }
+
+    #[test]
+    fn params_drop_rename_and_set_are_told() {
+        let request = ChatRequest::parse(PLAIN.as_bytes()).expect("valid");
+        let how = Rewrite {
+            stream: false,
+            drop: &["seed".to_owned()],
+            rename: &[("x".to_owned(), "y".to_owned())],
+            set: &[("top_p".to_owned(), serde_json::json!(0.5))],
+            ..plain()
+        };
+        let rewritten = request.rewrite(&how);
+        assert_eq!(rewritten.body, r#"{"messages":[{"role":"user","content":"hi"}],"y":1.0,"model":"m","top_p":0.5}"#);
+        assert_eq!(rewritten.dropped, ["seed"]);
+        assert!(!rewritten.pristine);
+    }
+
+    #[test]
+    fn a_task_of_ours_leaves_metadata_and_takes_an_empty_one_along() {
+        let body = |metadata: &str| format!(r#"{{"model":"m","messages":[{{"role":"user","content":"x"}}],"metadata":{metadata}}}"#);
+        let rewrite = |text: String| {
+            let request = ChatRequest::parse(text.as_bytes()).expect("valid");
+            assert_eq!(request.metadata_task.as_deref(), Some("chat"));
+            let how = Rewrite { drop_metadata_task: true, stream: false, ..plain() };
+            String::from_utf8(request.rewrite(&how).body.to_vec()).expect("text")
+        };
+        assert!(!rewrite(body(r#"{"task":"chat"}"#)).contains("metadata"));
+        assert!(rewrite(body(r#"{"task":"chat","run":"7"}"#)).contains(r#""metadata":{"run":"7"}"#));
+    }
+
+    #[test]
+    fn every_wrong_field_is_named() {
+        let with = |extra: &str| format!(r#"{{"model":"m","messages":[{{"role":"user","content":"x"}}],{extra}}}"#);
+        for (body, field) in [
+            (r#"{"messages":[{"role":"user"}]}"#.to_owned(), "model"),
+            (r#"{"model":7,"messages":[{"role":"user"}]}"#.to_owned(), "model"),
+            (r#"{"model":"m"}"#.to_owned(), "messages"),
+            (r#"{"model":"m","messages":[]}"#.to_owned(), "messages"),
+            (r#"{"model":"m","messages":[{"content":"x"}]}"#.to_owned(), "messages"),
+            (r#"{"model":"m","messages":"x"}"#.to_owned(), "messages"),
+            (with(r#""stream":"yes""#), "stream"),
+            (with(r#""n":0"#), "n"),
+            (with(r#""tools":{}"#), "tools"),
+            (with(r#""max_tokens":"many""#), "max_tokens"),
+            (with(r#""model":"again""#), "model"),
+        ] {
+            let (named, detail) = invalid(&body);
+            assert_eq!(named.as_deref(), Some(field), "{body}: {detail}");
+        }
+        assert_eq!(invalid("[]").0, None);
+        assert_eq!(invalid("").0, None);
+    }
+
+    #[test]
+    fn needs_are_read_off_the_body() {
+        let needs = |extra: &str| {
+            let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":[{{"type":"text","text":"abcdefgh"}},{{"type":"image_url","image_url":{{"url":"x"}}}}]}}]{extra}}}"#);
+            let request = ChatRequest::parse(body.as_bytes()).expect("valid");
+            (request.needs.clone(), request.unstreamable)
+        };
+        assert_eq!(needs(""), (vec![Need::Vision], false));
+        assert_eq!(
+            needs(r#","tools":[{"type":"function"}],"response_format":{"type":"json_schema"},"web_search_options":{}"#).0,
+            [Need::Tools, Need::Vision, Need::Json, Need::Web]
+        );
+        assert!(needs(r#","modalities":["text","audio"]"#).1);
+        assert!(needs(r#","n":2,"logprobs":true"#).1);
+        assert!(!needs(r#","n":2"#).1);
+    }
+}

@@ -1,0 +1,189 @@
+//! JSON that leaves no doubt: one value, valid UTF-8, no key twice, not too deep.
+//!
+//! Owns the check and where in the document it failed. `serde_json` accepts
+//! duplicate keys (the last wins) while other parsers take the first: two
+//! readers of one request must not see two requests. Invariant: what passes
+//! here means the same to every JSON parser.
+
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::fmt;
+
+/// Where and why a document was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{detail} (byte {offset})")]
+pub struct NotStrict {
+    /// Path to the place, as `messages[3].content`; empty for the document itself.
+    pub field: String,
+    /// Offset into the document, bytes.
+    pub offset: u64,
+    pub detail: String,
+}
+
+/// Checks a whole document. Nesting ends at `serde_json`'s own limit of 128.
+///
+/// # Errors
+/// [`NotStrict`] names the path and the byte.
+pub fn check(document: &[u8]) -> Result<(), NotStrict> {
+    if let Err(error) = std::str::from_utf8(document) {
+        return Err(NotStrict {
+            field: String::new(),
+            offset: error.valid_up_to() as u64,
+            detail: "the body is not valid UTF-8".to_owned(),
+        });
+    }
+    let mut path = Path(Vec::new());
+    let mut deserializer = serde_json::Deserializer::from_slice(document);
+    let outcome = Strict { path: &mut path }.deserialize(&mut deserializer).and_then(|()| deserializer.end());
+    outcome.map_err(|error| NotStrict {
+        field: path.to_string(),
+        offset: offset_of(document, error.line(), error.column()),
+        detail: describe(&error),
+    })
+}
+
+fn describe(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let bare = text.rsplit_once(" at line ").map_or(text.as_str(), |(bare, _)| bare);
+    if bare.starts_with("recursion limit") {
+        "the JSON is nested more than 127 levels deep".to_owned()
+    } else if bare.starts_with("duplicate key") {
+        bare.to_owned()
+    } else {
+        format!("the body is not JSON: {bare}")
+    }
+}
+
+fn offset_of(document: &[u8], line: usize, column: usize) -> u64 {
+    let line_start = match line {
+        0 | 1 => 0,
+        _ => memchr::memchr_iter(b'\n', document).nth(line - 2).map_or(0, |at| at + 1),
+    };
+    (line_start + column.saturating_sub(1)) as u64
+}
+
+enum Part {
+    Key(String),
+    Index(usize),
+}
+
+struct Path(Vec<Part>);
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A path is for a person: what lies deeper than this says nothing more.
+        for (place, part) in self.0.iter().take(12).enumerate() {
+            match part {
+                Part::Key(key) if place == 0 => write!(f, "{}", clip(key))?,
+                Part::Key(key) => write!(f, ".{}", clip(key))?,
+                Part::Index(index) => write!(f, "[{index}]")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn clip(key: &str) -> Cow<'_, str> {
+    if key.chars().count() <= 64 { Cow::Borrowed(key) } else { Cow::Owned(key.chars().take(64).collect()) }
+}
+
+/// Walks one value; on an error the path is left standing at its place.
+struct Strict<'p> {
+    path: &'p mut Path,
+}
+
+impl<'de> DeserializeSeed<'de> for Strict<'_> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Strict<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        let mut index = 0;
+        self.path.0.push(Part::Index(index));
+        while seq.next_element_seed(Strict { path: &mut *self.path })?.is_some() {
+            index += 1;
+            if let Some(last) = self.path.0.last_mut() {
+                *last = Part::Index(index);
+            }
+        }
+        self.path.0.pop();
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let mut seen: HashSet<String> = HashSet::new();
+        while let Some(key) = map.next_key::<String>()? {
+            self.path.0.push(Part::Key(key.clone()));
+            if !seen.insert(key) {
+                return Err(A::Error::custom("duplicate key"));
+            }
+            map.next_value_seed(Strict { path: &mut *self.path })?;
+            self.path.0.pop();
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(text: &[u8]) -> (String, u64, String) {
+        let error = check(text).expect_err("refused");
+        (error.field, error.offset, error.detail)
+    }
+
+    #[test]
+    fn a_key_given_twice_is_named_with_its_path() {
+        let (field, _, detail) = refused(br#"{"messages":[{"role":"user"},{"role":"a","content":1,"role":"b"}]}"#);
+        assert_eq!((field.as_str(), detail.as_str()), ("messages[1].role", "duplicate key"));
+    }
+
+    #[test]
+    fn depth_is_bounded_and_said() {
+        let deep = [b"[".repeat(10_000), b"]".repeat(10_000)].concat();
+        assert!(refused(&deep).2.contains("127 levels"));
+    }
+
+    #[test]
+    fn bad_utf8_and_bad_json_name_the_byte() {
+        assert_eq!(refused(b"{\"a\":\"\xff\"}").1, 6);
+        let (field, offset, detail) = refused(b"{\"a\": {\"b\": nope}}");
+        assert_eq!(field, "a.b");
+        assert!(offset >= 12 && detail.starts_with("the body is not JSON"), "{offset} {detail}");
+        assert!(refused(b"{} {}").2.contains("trailing"));
+    }
+
+    #[test]
+    fn ordinary_documents_pass() {
+        check(br#"{"a":[1,2.5,-3,null,true,"x"],"b":{"a":{}}}"#).expect("strict");
+    }
+}
