@@ -10,4 +10,8 @@
 //! 0. `domain`: the vocabulary, pure
 
 pub mod domain;
+pub mod gateway;
+pub mod serve;
+pub mod store;
+pub mod telemetry;
 pub mod wire;

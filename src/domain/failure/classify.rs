@@ -164,10 +164,10 @@ fn observation_facts(evidence: &Evidence, facts: &mut Vec<Fact>) {
         Observation::OutputLimit { limit_bytes } => {
             facts.push(Fact::Bound { what: "output_bytes_max".to_owned(), limit: *limit_bytes });
         }
-        Observation::Clock { clock, limit_ms, source } => facts.push(Fact::Clock {
+        Observation::Clock { clock, limit_ms, elapsed_ms, source } => facts.push(Fact::Clock {
             clock: *clock,
             limit_ms: *limit_ms,
-            elapsed_ms: evidence.elapsed_ms,
+            elapsed_ms: *elapsed_ms,
             source: *source,
         }),
         Observation::Connect { errno, detail: text } => {
@@ -258,7 +258,7 @@ mod tests {
 
     #[test]
     fn our_deadline_is_never_the_targets_timeout() {
-        let clock = Observation::Clock { clock: Clock::FirstToken, limit_ms: 5, source: LimitSource::Configured };
+        let clock = Observation::Clock { clock: Clock::FirstToken, limit_ms: 5, elapsed_ms: 6, source: LimitSource::Configured };
         let ours = classify(&after(clock, false, 0));
         let theirs = classify(&after(refused(RefusalKind::ProviderTimeout, 504), true, 0));
         assert_eq!((ours.cause, ours.side), (Cause::OwnDeadlineFirstToken, super::super::Side::Gateway));

@@ -97,7 +97,7 @@ pub enum Observation {
     OutputLimit { limit_bytes: u64 },
     Panic { detail: String },
     /// A clock of ours fired.
-    Clock { clock: Clock, limit_ms: u64, source: LimitSource },
+    Clock { clock: Clock, limit_ms: u64, elapsed_ms: u64, source: LimitSource },
     Dns { detail: String },
     Connect { errno: Option<i32>, detail: String },
     Tls { detail: String },

@@ -1,0 +1,515 @@
+//! One try at one target: a stream of events, or a failure.
+//!
+//! Owns the reading of one answer: head, refusal, frames, ending, with its
+//! clocks. Refuses to know what comes next (`exchange` does). Invariants: a
+//! ready read is taken before a clock is judged; frames are handed out only
+//! from the first content on, or with an accepted end; polling is cancel-safe.
+
+mod judge;
+mod request;
+
+pub use judge::TargetAnswer;
+pub use request::{AttemptSpec, Credential, outgoing};
+
+use crate::domain::failure::{Evidence, Failure, Observation, classify};
+use crate::domain::usage::Usage;
+use crate::gateway::provider::pace::{Fired, Pace};
+use crate::gateway::provider::transport::{Marks, Outgoing, Stage, Transport, Upstream};
+use crate::wire::chat::{ChunkFacts, Finish, read_chunk};
+use crate::wire::sse::{SseDecoder, SseFrame};
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use judge::{Judged, judge_whole};
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant, SystemTime};
+use tokio::time::Sleep;
+
+/// Frames that wait for the first content.
+const HELD_FRAMES_MAX: usize = 64;
+const HELD_BYTES_MAX: usize = 64 << 10;
+/// Bytes of a refusal's body that are read.
+const REFUSAL_BYTES_MAX: usize = 64 << 10;
+/// Read without a pause before what is there is handed on.
+const BATCH_BYTES: usize = 64 << 10;
+
+/// What an attempt tells.
+#[derive(Debug)]
+pub enum Event {
+    /// Frames for the journal; `gap`: since the content before them.
+    Frames { frames: Vec<SseFrame>, gap: Option<Duration> },
+    /// An unstreamed answer.
+    Whole(Bytes),
+    Ended(Good),
+    Failed(Box<Interrupted>),
+}
+
+/// A good end.
+#[derive(Debug, Clone, Default)]
+pub struct Good {
+    pub finishes: Vec<Finish>,
+}
+
+/// A failed end.
+#[derive(Debug)]
+pub struct Interrupted {
+    pub failure: Failure,
+    /// The target's own refusal, as it came.
+    pub answer: Option<TargetAnswer>,
+    /// Frames of an empty answer, in case every target is empty.
+    pub empty: Vec<SseFrame>,
+    /// The refusal names `stream` or `stream_options`, which may be ours.
+    pub names_streaming: Option<&'static str>,
+    pub retry_after: Option<Duration>,
+}
+
+/// What was counted so far; shared, so that a dropped attempt can still be told.
+#[derive(Debug, Default, Clone)]
+pub struct Tally {
+    pub bytes: u64,
+    pub contents: u64,
+    pub first_token: Option<Duration>,
+    pub usage: Option<Usage>,
+    pub upstream_request_id: Option<String>,
+}
+
+/// An attempt under way.
+pub struct Attempt {
+    spec: AttemptSpec,
+    transport: Arc<Transport>,
+    began: Instant,
+    pace: Pace,
+    marks: Arc<Marks>,
+    stage: Stage,
+    accepted: u64,
+    state: State,
+    sleep: Pin<Box<Sleep>>,
+    armed: Option<Instant>,
+    decoder: SseDecoder,
+    frames: Vec<SseFrame>,
+    held_bytes: usize,
+    choices: Vec<(u32, Option<Finish>)>,
+    answers: u64,
+    last_content: Option<Instant>,
+    gap: Option<Duration>,
+    done: bool,
+    headers_seen: bool,
+    tally: Arc<Mutex<Tally>>,
+    events: VecDeque<Event>,
+}
+
+enum State {
+    Opening(BoxFuture<'static, Result<Upstream, Observation>>),
+    Refusal(Box<Upstream>, Vec<u8>),
+    Whole(Box<Upstream>, Vec<u8>),
+    Streaming(Box<Upstream>),
+    Over,
+}
+
+impl std::fmt::Debug for Attempt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Attempt").field("target", &self.spec.target.name).finish_non_exhaustive()
+    }
+}
+
+impl Attempt {
+    /// Begins to connect. `accepted`: when the exchange was.
+    #[must_use]
+    pub fn start(spec: AttemptSpec, request: Outgoing, transport: &Arc<Transport>, accepted: Instant) -> Self {
+        let now = Instant::now();
+        let marks = Arc::new(Marks::default());
+        let opening = Arc::clone(transport).open(request, Arc::clone(&marks));
+        Self {
+            pace: Pace::new(spec.limits, spec.finish_grace, accepted, now),
+            decoder: SseDecoder::new(spec.frame_bytes_max),
+            spec,
+            transport: Arc::clone(transport),
+            began: now,
+            marks,
+            stage: Stage::Connecting,
+            accepted: 0,
+            state: State::Opening(Box::pin(opening)),
+            sleep: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            armed: None,
+            frames: Vec::new(),
+            held_bytes: 0,
+            choices: Vec::new(),
+            answers: 0,
+            last_content: None,
+            gap: None,
+            done: false,
+            headers_seen: false,
+            tally: Arc::default(),
+            events: VecDeque::new(),
+        }
+    }
+
+    /// The counters, readable after the attempt is gone.
+    #[must_use]
+    pub fn tally(&self) -> Arc<Mutex<Tally>> {
+        Arc::clone(&self.tally)
+    }
+
+    /// Nobody reads upstream for a while: its silence proves nothing.
+    pub fn suspend(&mut self) {
+        self.pace.suspend(Instant::now());
+    }
+
+    /// Reading goes on.
+    pub fn resume(&mut self) {
+        self.pace.resume(Instant::now());
+        self.armed = None;
+    }
+
+    /// The next event. Cancel-safe.
+    pub async fn next(&mut self) -> Event {
+        std::future::poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// [`Self::next`], to be polled beside others.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                return Poll::Ready(event);
+            }
+            let now = Instant::now();
+            let progressed = self.poll_state(cx, now);
+            self.follow_marks(now);
+            if progressed || !self.events.is_empty() {
+                continue;
+            }
+            match self.pace.check(now) {
+                Err(fired) => self.clock_fired(fired),
+                Ok(None) => return Poll::Pending,
+                Ok(Some(due)) => {
+                    // Re-armed only when it is due earlier than the sleep ends, or that has ended.
+                    if self.armed.is_none_or(|armed| due < armed) {
+                        self.armed = Some(due);
+                        self.sleep.as_mut().reset(due.into());
+                    }
+                    if self.sleep.as_mut().poll(cx).is_pending() {
+                        return Poll::Pending;
+                    }
+                    self.armed = None;
+                }
+            }
+        }
+    }
+
+    fn poll_state(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        match &mut self.state {
+            State::Opening(opening) => match opening.as_mut().poll(cx) {
+                Poll::Pending => return false,
+                Poll::Ready(Ok(upstream)) => self.head(upstream),
+                Poll::Ready(Err(observation)) => self.fail(observation),
+            },
+            State::Refusal(upstream, body) => match upstream.poll_body(cx, |bytes| body.extend_from_slice(bytes)) {
+                Poll::Pending => return false,
+                Poll::Ready(Ok(true)) if body.len() <= REFUSAL_BYTES_MAX => {}
+                Poll::Ready(Ok(false)) => self.refused(true),
+                Poll::Ready(_) => self.refused(false),
+            },
+            State::Whole(upstream, body) => match upstream.poll_body(cx, |bytes| body.extend_from_slice(bytes)) {
+                Poll::Pending => return false,
+                Poll::Ready(Ok(true)) => {
+                    let read = body.len() as u64;
+                    self.tally.lock().bytes = read;
+                    if read > self.spec.output_bytes_max {
+                        self.fail(Observation::OutputLimit { limit_bytes: self.spec.output_bytes_max });
+                    }
+                }
+                Poll::Ready(Ok(false)) => self.whole(now),
+                Poll::Ready(Err(observation)) => self.fail(observation),
+            },
+            State::Streaming(_) => return self.poll_stream(cx, now),
+            State::Over => return false,
+        }
+        true
+    }
+
+    fn follow_marks(&mut self, now: Instant) {
+        let (stage, accepted) = (self.marks.stage(), self.marks.accepted());
+        if stage != self.stage {
+            self.stage = stage;
+            match stage {
+                Stage::Connecting => {}
+                Stage::Sending => self.pace.connected(now),
+                Stage::Sent if self.last_content.is_none() && !self.headers_seen => self.pace.sent(now),
+                Stage::Sent => {}
+            }
+            self.armed = None;
+        }
+        if accepted != self.accepted {
+            self.accepted = accepted;
+            self.pace.accepted(now);
+        }
+    }
+
+    fn head(&mut self, upstream: Upstream) {
+        self.headers_seen = true;
+        self.stage = Stage::Sent;
+        self.pace.sent(Instant::now());
+        self.armed = None;
+        self.tally.lock().upstream_request_id = judge::upstream_request_id(&upstream.headers);
+        let kind = judge::judge_head(upstream.status, &upstream.headers, self.spec.streams);
+        let upstream = Box::new(upstream);
+        self.state = match kind {
+            Judged::Refusal => State::Refusal(upstream, Vec::new()),
+            Judged::Whole => State::Whole(upstream, Vec::new()),
+            Judged::Stream => State::Streaming(upstream),
+            Judged::NotAnApi => {
+                self.state = State::Refusal(upstream, Vec::new());
+                self.refused(false);
+                return;
+            }
+        };
+    }
+
+    /// Takes every read that is ready, up to a batch.
+    fn poll_stream(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        let mut taken = 0;
+        let mut read_any = false;
+        while taken < BATCH_BYTES && self.events.is_empty() {
+            let State::Streaming(upstream) = &mut self.state else { break };
+            let (decoder, mut frames) = (&mut self.decoder, Vec::new());
+            let mut pushed = Ok(());
+            let mut read = 0;
+            let polled = upstream.poll_body(cx, |bytes| {
+                read = bytes.len();
+                pushed = decoder.push(bytes, &mut frames);
+            });
+            if read > 0 {
+                self.pace.byte(now);
+                self.tally.lock().bytes += read as u64;
+            }
+            taken += read;
+            read_any |= polled.is_ready();
+            let outcome = frames.into_iter().try_for_each(|frame| self.frame(frame, now));
+            let outcome = outcome.and_then(|()| match pushed {
+                Ok(()) => Ok(()),
+                Err(error) => Err(Observation::Garbled { detail: error.to_string() }),
+            });
+            match (outcome, polled) {
+                (Err(observation), _) | (Ok(()), Poll::Ready(Err(observation))) => self.broke(observation),
+                (Ok(()), _) if self.done => self.ended(),
+                (Ok(()), Poll::Ready(Ok(false))) => self.end_of_body(now),
+                (Ok(()), Poll::Ready(Ok(true))) => {
+                    if self.tally.lock().bytes > self.spec.output_bytes_max {
+                        self.fail(Observation::OutputLimit { limit_bytes: self.spec.output_bytes_max });
+                    }
+                }
+                (Ok(()), Poll::Pending) => break,
+            }
+        }
+        self.hand_out();
+        read_any
+    }
+
+    fn end_of_body(&mut self, now: Instant) {
+        // A last frame without its blank line counts if it is whole.
+        if let Some(frame) = self.decoder.finish()
+            && (frame.data == "[DONE]" || read_chunk(&frame.data).is_ok())
+            && let Err(observation) = self.frame(frame, now)
+        {
+            self.broke(observation);
+            return;
+        }
+        self.ended();
+    }
+
+    fn frame(&mut self, frame: SseFrame, now: Instant) -> Result<(), Observation> {
+        if self.done || (frame.data.is_empty() && frame.event.is_some()) {
+            return Ok(());
+        }
+        if frame.data == "[DONE]" {
+            self.done = true;
+            return Ok(());
+        }
+        let facts = read_chunk(&frame.data).map_err(|detail| Observation::Garbled { detail })?;
+        if let Some(error) = &facts.error {
+            return Err(judge::error_frame(error));
+        }
+        self.note(&facts, now);
+        if !(facts.usage_only && self.spec.swallow_usage) {
+            self.held_bytes += frame.data.len();
+            self.frames.push(frame);
+        }
+        if self.last_content.is_none() && (self.frames.len() > HELD_FRAMES_MAX || self.held_bytes > HELD_BYTES_MAX) {
+            return Err(Observation::Garbled {
+                detail: format!("more than {HELD_FRAMES_MAX} frames or {} KiB came before any content", HELD_BYTES_MAX >> 10),
+            });
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, facts: &ChunkFacts, now: Instant) {
+        for index in &facts.choices {
+            if !self.choices.iter().any(|(known, _)| known == index) && self.choices.len() < 1024 {
+                self.choices.push((*index, None));
+            }
+        }
+        for (index, finish) in &facts.finished {
+            if let Some(choice) = self.choices.iter_mut().find(|(known, _)| known == index) {
+                choice.1 = Some(*finish);
+            }
+        }
+        self.answers += u64::from(facts.answers);
+        let mut tally = self.tally.lock();
+        if facts.usage.is_some() {
+            tally.usage = facts.usage;
+        }
+        if facts.contents > 0 {
+            tally.contents += u64::from(facts.contents);
+            tally.first_token.get_or_insert(now - self.began);
+            if let Some(last) = self.last_content {
+                self.gap.get_or_insert(now - last);
+            }
+            self.last_content = Some(now);
+            self.pace.content(now);
+        }
+        drop(tally);
+        if self.is_finished() {
+            self.pace.finished(now);
+        }
+    }
+
+    /// Every choice that appeared has its finish, and all that were asked for appeared.
+    fn is_finished(&self) -> bool {
+        !self.choices.is_empty()
+            && self.choices.iter().all(|(_, finish)| finish.is_some())
+            && (self.done || self.choices.len() >= self.spec.choices as usize)
+    }
+
+    /// From the first content on, frames go as they come.
+    fn hand_out(&mut self) {
+        if self.last_content.is_some() && !self.frames.is_empty() {
+            let frames = std::mem::take(&mut self.frames);
+            self.events.push_front(Event::Frames { frames, gap: self.gap.take() });
+        }
+    }
+
+    /// The stream ended in an orderly way, or its end was as good as there.
+    fn ended(&mut self) {
+        self.done = true;
+        if !self.is_finished() {
+            self.fail(Observation::Broken { errno: None });
+            return;
+        }
+        let finishes: Vec<Finish> = self.choices.iter().filter_map(|(_, finish)| *finish).collect();
+        let accepted_without_text = finishes.iter().any(|finish| matches!(finish, Finish::Length | Finish::ContentFilter));
+        if self.answers == 0 && !accepted_without_text {
+            self.fail(Observation::Empty);
+            return;
+        }
+        let frames = std::mem::take(&mut self.frames);
+        if !frames.is_empty() {
+            self.events.push_back(Event::Frames { frames, gap: self.gap.take() });
+        }
+        self.events.push_back(Event::Ended(Good { finishes }));
+        if let State::Streaming(upstream) = std::mem::replace(&mut self.state, State::Over) {
+            self.transport.retire(*upstream);
+        }
+    }
+
+    /// A connection that breaks after the finish takes nothing away: a missing
+    /// `[DONE]` is no failure.
+    fn broke(&mut self, observation: Observation) {
+        if self.is_finished() && matches!(observation, Observation::Broken { .. }) {
+            self.ended();
+        } else {
+            self.fail(observation);
+        }
+    }
+
+    fn clock_fired(&mut self, fired: Fired) {
+        if matches!(self.state, State::Refusal(..)) {
+            // Its status is known; the rest of its body says nothing more.
+            self.refused(false);
+            return;
+        }
+        if self.pace.is_finishing() && fired.clock != crate::domain::deadline::Clock::Total {
+            self.ended();
+            return;
+        }
+        self.fail(judge::clock(fired));
+    }
+
+    fn whole(&mut self, now: Instant) {
+        let State::Whole(upstream, body) = std::mem::replace(&mut self.state, State::Over) else { return };
+        match judge_whole(&body) {
+            Ok(facts) => {
+                self.transport.retire(*upstream);
+                let mut tally = self.tally.lock();
+                tally.usage = facts.usage;
+                tally.contents = 1;
+                tally.first_token = Some(now - self.began);
+                drop(tally);
+                self.events.push_back(Event::Whole(Bytes::from(body)));
+                self.events.push_back(Event::Ended(Good { finishes: facts.finish.into_iter().collect() }));
+            }
+            Err(observation) => {
+                let empty = matches!(observation, Observation::Empty);
+                self.fail(observation);
+                if empty && let Some(Event::Failed(interrupted)) = self.events.back_mut() {
+                    interrupted.empty = vec![SseFrame { event: None, data: Bytes::from(body) }];
+                }
+            }
+        }
+    }
+
+    fn refused(&mut self, complete: bool) {
+        let State::Refusal(upstream, body) = std::mem::replace(&mut self.state, State::Over) else { return };
+        let read = judge::refusal(&upstream, &body, self.spec.forwards_client_auth, SystemTime::now());
+        let failure = classify(&self.evidence(read.observation));
+        self.events.push_back(Event::Failed(Box::new(Interrupted {
+            failure,
+            answer: read.answer.filter(|_| complete),
+            empty: Vec::new(),
+            names_streaming: read.names_streaming,
+            retry_after: read.retry_after,
+        })));
+        if complete {
+            self.transport.retire(*upstream);
+        }
+    }
+
+    fn fail(&mut self, observation: Observation) {
+        let retry_after = match &observation {
+            Observation::ErrorFrame { retry_after_ms, .. } => retry_after_ms.map(Duration::from_millis),
+            _ => None,
+        };
+        let empty = if matches!(observation, Observation::Empty) { std::mem::take(&mut self.frames) } else { Vec::new() };
+        let answer = judge::answer_in_stream(&observation);
+        let failure = classify(&self.evidence(observation));
+        self.hand_out();
+        self.state = State::Over;
+        self.events.push_back(Event::Failed(Box::new(Interrupted { failure, answer, empty, names_streaming: None, retry_after })));
+    }
+
+    /// The state of this attempt as evidence of what ended it.
+    #[must_use]
+    pub fn evidence(&self, observation: Observation) -> Evidence {
+        let tally = self.tally.lock();
+        Evidence {
+            observation,
+            connected: self.stage > Stage::Connecting || self.headers_seen,
+            reused_connection: self.marks.reused(),
+            headers_seen: self.headers_seen,
+            bytes: tally.bytes,
+            contents: tally.contents,
+            finish_seen: self.is_finished(),
+            first_target: self.spec.first_target,
+            pristine: self.spec.pristine,
+            elapsed_ms: u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+
+    /// Whether the upstream spoke a whole answer although a stream was asked for.
+    #[must_use]
+    pub const fn began(&self) -> Instant {
+        self.began
+    }
+}

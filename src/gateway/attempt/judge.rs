@@ -1,0 +1,144 @@
+//! What a head, a body or a clock means, as an observation.
+
+use crate::domain::failure::{Observation, RefusalKind};
+use crate::gateway::provider::pace::Fired;
+use crate::gateway::provider::transport::Upstream;
+use crate::wire::chat::{ErrorFields, Finish, WholeFacts, read_refusal, read_whole};
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use std::time::{Duration, SystemTime};
+
+/// A refusal as it came from the target.
+#[derive(Debug, Clone)]
+pub struct TargetAnswer {
+    pub status: u16,
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    pub body: Bytes,
+}
+
+/// What a head announces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Judged {
+    Refusal,
+    Whole,
+    Stream,
+    NotAnApi,
+}
+
+/// By status and content type. A 200 without a content type is taken for what
+/// was asked; a stream's frames are judged one by one anyway.
+pub fn judge_head(status: u16, headers: &HeaderMap, asked_stream: bool) -> Judged {
+    if !(200..300).contains(&status) {
+        return Judged::Refusal;
+    }
+    let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    match kind.as_str() {
+        "text/event-stream" => Judged::Stream,
+        "application/json" => Judged::Whole,
+        kind if kind.ends_with("+json") => Judged::Whole,
+        "" if asked_stream => Judged::Stream,
+        "" => Judged::Whole,
+        _ => Judged::NotAnApi,
+    }
+}
+
+/// The id a provider gave the request, for its support.
+pub fn upstream_request_id(headers: &HeaderMap) -> Option<String> {
+    ["x-request-id", "request-id", "x-amzn-requestid", "cf-ray"].iter().find_map(|name| {
+        let text = headers.get(*name)?.to_str().ok()?;
+        (text.len() <= 128).then(|| text.to_owned())
+    })
+}
+
+/// A refusal, read.
+pub struct ReadRefusal {
+    pub observation: Observation,
+    pub answer: Option<TargetAnswer>,
+    pub names_streaming: Option<&'static str>,
+    pub retry_after: Option<Duration>,
+}
+
+/// Reads a status other than 2xx, or a 200 that is no answer of an API.
+pub fn refusal(upstream: &Upstream, body: &[u8], client_auth: bool, now: SystemTime) -> ReadRefusal {
+    let read = read_refusal(upstream.status, &upstream.headers, body, now);
+    let kind = if (200..300).contains(&upstream.status) { RefusalKind::NotAnApi } else { read.kind };
+    let names_streaming = read.names_streaming();
+    ReadRefusal {
+        answer: Some(TargetAnswer {
+            status: upstream.status,
+            headers: passed_on(&upstream.headers, client_auth),
+            body: Bytes::copy_from_slice(body),
+        }),
+        names_streaming,
+        retry_after: read.retry_after_ms.map(Duration::from_millis),
+        observation: Observation::Refused {
+            kind,
+            status: upstream.status,
+            code: read.fields.code.or(read.fields.kind),
+            param: read.fields.param,
+            message: read.fields.message,
+            retry_after_ms: read.retry_after_ms,
+            by_wording: read.by_wording,
+        },
+    }
+}
+
+/// Headers of a target's own refusal that go back with it: its content type
+/// and wait; under `auth = "client"` also what the provider tells its user.
+fn passed_on(headers: &HeaderMap, client_auth: bool) -> Vec<(HeaderName, HeaderValue)> {
+    headers
+        .iter()
+        .filter(|(name, _)| {
+            let text = name.as_str();
+            **name == CONTENT_TYPE
+                || **name == RETRY_AFTER
+                || (client_auth
+                    && (text.starts_with("x-ratelimit-")
+                        || text.starts_with("anthropic-ratelimit-")
+                        || text.starts_with("x-codex-")
+                        || text.starts_with("openai-")
+                        || text == "x-should-retry"))
+        })
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
+}
+
+/// An error frame in a 200.
+pub fn error_frame(fields: &ErrorFields) -> Observation {
+    Observation::ErrorFrame {
+        kind: fields.kind_without_status(),
+        code: fields.code.clone().or_else(|| fields.kind.clone()),
+        message: fields.message.clone(),
+        retry_after_ms: None,
+    }
+}
+
+/// An error frame whose code means a refusal that goes back as it came is given
+/// the status that such a refusal has.
+pub fn answer_in_stream(observation: &Observation) -> Option<TargetAnswer> {
+    let Observation::ErrorFrame { kind, code, message, .. } = observation else { return None };
+    let body = serde_json::json!({"error": {"message": message, "type": "invalid_request_error", "param": null, "code": code}});
+    matches!(kind, RefusalKind::BadRequest | RefusalKind::ContentPolicy | RefusalKind::Unsupported).then(|| TargetAnswer {
+        status: 400,
+        headers: vec![(CONTENT_TYPE, HeaderValue::from_static("application/json"))],
+        body: Bytes::from(body.to_string()),
+    })
+}
+
+/// A clock of ours that fired.
+pub fn clock(fired: Fired) -> Observation {
+    let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    Observation::Clock { clock: fired.clock, limit_ms: ms(fired.limit), elapsed_ms: ms(fired.elapsed), source: fired.source }
+}
+
+/// An unstreamed answer: good, empty, an error object, or garbled.
+pub fn judge_whole(body: &[u8]) -> Result<WholeFacts, Observation> {
+    let facts = read_whole(body).map_err(|detail| Observation::Garbled { detail })?;
+    if let Some(error) = facts.error {
+        return Err(Observation::ErrorPayload { code: error.code.or(error.kind), message: error.message });
+    }
+    let accepted = facts.has_answer || matches!(facts.finish, Some(Finish::Length | Finish::ContentFilter));
+    if accepted { Ok(facts) } else { Err(Observation::Empty) }
+}

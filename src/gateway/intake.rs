@@ -1,0 +1,265 @@
+//! From a body to a request: which route, which task, which candidates.
+//!
+//! Owns the reading of what the client wants and the resolution of the name it
+//! sent. Refuses to order or reject targets (`plan` does). Invariant: the body
+//! is parsed once and kept as bytes for the life of the exchange.
+
+use crate::domain::failure::Observation;
+use crate::domain::ids::{RouteName, TargetName};
+use crate::domain::task::{Task, TaskReason};
+use crate::gateway::provider::catalog::Catalog;
+use crate::gateway::settings::{
+    Capabilities, Deadlines, Params, Provider, RouteKind, Settings, Target, built_in, nearest,
+};
+use crate::wire::chat::{ChatRequest, Need};
+use http::HeaderMap;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Targets made on demand that are kept.
+const ON_DEMAND_MAX: usize = 256;
+
+/// A request that was understood.
+#[derive(Debug)]
+pub struct Request {
+    pub chat: ChatRequest,
+    pub route: RouteName,
+    pub task: Task,
+    pub task_reason: TaskReason,
+    /// `metadata.task` was ours and is removed before forwarding.
+    pub drop_metadata_task: bool,
+    pub candidates: Vec<(Arc<Target>, String)>,
+    pub task_deadlines: Deadlines,
+    pub passthrough: bool,
+    /// `x-tautline-timeout-ms`.
+    pub budget: Option<Duration>,
+    /// `x-tautline-report: 1`.
+    pub report: bool,
+    /// Capabilities that body and task together demand.
+    pub needs: Vec<Need>,
+}
+
+/// What is known of a request that was refused while it was being understood.
+#[derive(Debug)]
+pub struct Refused {
+    pub observation: Observation,
+    pub model: String,
+    pub route: String,
+    pub task: String,
+    pub stream: bool,
+}
+
+/// Targets made for names that were passed through, most recently used kept.
+#[derive(Debug, Default)]
+pub struct OnDemand(Mutex<(u64, HashMap<String, (u64, Arc<Target>)>)>);
+
+/// Understands a chat request.
+///
+/// # Errors
+/// [`Refused`] with what is wrong and as much of the request as was read.
+pub fn intake(settings: &Settings, catalog: &Catalog, on_demand: &OnDemand, headers: &HeaderMap, body: &[u8]) -> Result<Request, Box<Refused>> {
+    let chat = ChatRequest::parse(body).map_err(|invalid| {
+        Box::new(Refused {
+            observation: Observation::Invalid { field: invalid.field, offset: invalid.offset, detail: invalid.detail },
+            model: String::new(),
+            route: String::new(),
+            task: String::new(),
+            stream: false,
+        })
+    })?;
+    let refused = |observation, route: &str, task: &str| {
+        Box::new(Refused { observation, model: chat.model.clone(), route: route.to_owned(), task: task.to_owned(), stream: chat.stream })
+    };
+    let named = name(settings, &chat.model).map_err(|observation| refused(observation, "", ""))?;
+    let (task, task_reason, drop_metadata_task) =
+        task(settings, &named, headers, &chat).map_err(|observation| refused(observation, named.route.as_str(), ""))?;
+    let budget = timeout_header(headers).map_err(|observation| refused(observation, named.route.as_str(), task.as_str()))?;
+    let candidates = candidates(settings, catalog, on_demand, &named, &task, &chat.model)
+        .map_err(|observation| refused(observation, named.route.as_str(), task.as_str()))?;
+    let mut needs = chat.needs.clone();
+    if task.as_str() == "search" && !needs.contains(&Need::Web) {
+        needs.push(Need::Web);
+    }
+    Ok(Request {
+        route: named.route.clone(),
+        passthrough: matches!(named.kind, RouteKind::Passthrough { .. }),
+        task_deadlines: settings.tasks.get(task.as_str()).map(|task| task.deadlines).unwrap_or_default(),
+        task,
+        task_reason,
+        drop_metadata_task,
+        candidates,
+        budget,
+        report: headers.get("x-tautline-report").is_some_and(|value| value == "1"),
+        needs,
+        chat,
+    })
+}
+
+struct Named<'a> {
+    route: RouteName,
+    kind: &'a RouteKind,
+    /// The suffix of `auto:NAME`.
+    suffix: Option<&'a str>,
+}
+
+/// The route that a model name means: its own, a by-task route with a suffix,
+/// else the passthrough.
+fn name<'a>(settings: &'a Settings, model: &'a str) -> Result<Named<'a>, Observation> {
+    if model != "*"
+        && let Some(route) = settings.routes.get(model)
+    {
+        return Ok(Named { route: route.name.clone(), kind: &route.kind, suffix: None });
+    }
+    if let Some((prefix, suffix)) = model.split_once(':')
+        && let Some(route) = settings.routes.get(prefix)
+        && matches!(route.kind, RouteKind::ByTask { .. })
+    {
+        return Ok(Named { route: route.name.clone(), kind: &route.kind, suffix: Some(suffix) });
+    }
+    match settings.routes.get("*") {
+        Some(route) => Ok(Named { route: route.name.clone(), kind: &route.kind, suffix: None }),
+        None => Err(unknown_route(settings, &[], model)),
+    }
+}
+
+fn unknown_route(settings: &Settings, published: &[(String, String)], model: &str) -> Observation {
+    let names = model_names(settings);
+    let all = names.iter().map(String::as_str).chain(published.iter().map(|(name, _)| name.as_str()));
+    Observation::UnknownRoute { asked: crate::wire::redact::redact(model, 100), nearest: nearest(model, all, 3) }
+}
+
+/// The names that clients may send: routes, and tasks of by-task routes.
+#[must_use]
+pub fn model_names(settings: &Settings) -> Vec<String> {
+    let mut names = Vec::new();
+    for (name, route) in &settings.routes {
+        match route.kind {
+            RouteKind::Passthrough { .. } => {}
+            RouteKind::Targets(_) => names.push(name.clone()),
+            RouteKind::ByTask { .. } => {
+                names.push(name.clone());
+                names.extend(settings.tasks.keys().map(|task| format!("{name}:{task}")));
+            }
+        }
+    }
+    names
+}
+
+/// Header, then metadata, then suffix, then default; the last says whether
+/// `metadata.task` was ours.
+fn task(settings: &Settings, named: &Named<'_>, headers: &HeaderMap, chat: &ChatRequest) -> Result<(Task, TaskReason, bool), Observation> {
+    let known = |name: &str| settings.tasks.get(name).map(|task| task.task.clone());
+    let from_metadata = chat.metadata_task.as_deref().and_then(known);
+    let ours = from_metadata.is_some();
+    let unknown = |field: &str, asked: &str| Observation::Invalid {
+        field: Some(field.to_owned()),
+        offset: None,
+        detail: unknown_task(settings, asked),
+    };
+    if let Some(value) = headers.get("x-tautline-task") {
+        let asked = value.to_str().unwrap_or_default();
+        let task = known(asked).ok_or_else(|| unknown("x-tautline-task", asked))?;
+        return Ok((task, TaskReason::Header, ours));
+    }
+    if let Some(task) = from_metadata {
+        return Ok((task, TaskReason::Metadata, true));
+    }
+    if let Some(suffix) = named.suffix {
+        let task = known(suffix).ok_or_else(|| unknown("model", suffix))?;
+        return Ok((task, TaskReason::ModelSuffix, false));
+    }
+    let default = match named.kind {
+        RouteKind::ByTask { default_task } => default_task.clone(),
+        RouteKind::Targets(_) | RouteKind::Passthrough { .. } => Task::new("none"),
+    };
+    Ok((default, TaskReason::Default, false))
+}
+
+fn unknown_task(settings: &Settings, asked: &str) -> String {
+    let near = nearest(asked, settings.tasks.keys().map(String::as_str), 1);
+    let asked = crate::wire::redact::redact(asked, 100);
+    match near.first() {
+        Some(near) => format!("there is no task \"{asked}\"; did you mean \"{near}\"?"),
+        None => format!("there is no task \"{asked}\"; there are: {}", settings.tasks.keys().cloned().collect::<Vec<_>>().join(", ")),
+    }
+}
+
+fn timeout_header(headers: &HeaderMap) -> Result<Option<Duration>, Observation> {
+    let Some(value) = headers.get("x-tautline-timeout-ms") else { return Ok(None) };
+    match value.to_str().ok().and_then(|text| text.trim().parse::<u64>().ok()) {
+        Some(ms) if ms > 0 => Ok(Some(Duration::from_millis(ms))),
+        _ => Err(Observation::Invalid {
+            field: Some("x-tautline-timeout-ms".to_owned()),
+            offset: None,
+            detail: "the header `x-tautline-timeout-ms` must be a whole number of milliseconds above zero".to_owned(),
+        }),
+    }
+}
+
+fn candidates(
+    settings: &Settings,
+    catalog: &Catalog,
+    on_demand: &OnDemand,
+    named: &Named<'_>,
+    task: &Task,
+    model: &str,
+) -> Result<Vec<(Arc<Target>, String)>, Observation> {
+    let listed = |list: &[Arc<Target>], why: &str| -> Vec<(Arc<Target>, String)> {
+        list.iter().enumerate().map(|(place, target)| (Arc::clone(target), format!("number {} of {why}", place + 1))).collect()
+    };
+    match named.kind {
+        RouteKind::Targets(list) => Ok(listed(list, &format!("route \"{}\"", named.route))),
+        RouteKind::ByTask { .. } => {
+            let of_task = settings.tasks.get(task.as_str()).map(|task| task.targets.as_slice()).unwrap_or_default();
+            Ok(listed(of_task, &format!("task \"{task}\"")))
+        }
+        RouteKind::Passthrough { fallback } => {
+            let Some(provider) = catalog.who_serves(settings, model) else {
+                return Err(unknown_route(settings, &catalog.names(), model));
+            };
+            let first = on_demand.target(settings, &provider, model);
+            let mut list = vec![(first, format!("provider \"{}\" serves this name", provider.name))];
+            list.extend(listed(fallback, "the passthrough's fallback"));
+            Ok(list)
+        }
+    }
+}
+
+impl OnDemand {
+    /// The target `provider/model`, made now unless it is kept from before.
+    fn target(&self, settings: &Settings, provider: &Arc<Provider>, model: &str) -> Arc<Target> {
+        let name = format!("{}/{model}", provider.name);
+        let mut guard = self.0.lock();
+        let (turn, kept) = &mut *guard;
+        *turn += 1;
+        if let Some((used, target)) = kept.get_mut(&name)
+            && Arc::ptr_eq(&target.provider, provider)
+        {
+            *used = *turn;
+            return Arc::clone(target);
+        }
+        if kept.len() >= ON_DEMAND_MAX
+            && let Some(oldest) = kept.iter().min_by_key(|(_, (used, _))| *used).map(|(name, _)| name.clone())
+        {
+            kept.remove(&oldest);
+        }
+        let (window, price) = settings.models.get(model).copied().or_else(|| built_in(model)).unwrap_or_default();
+        let target = Arc::new(Target {
+            name: TargetName::new(name.as_str()),
+            label: TargetName::new(format!("{}/*", provider.name)),
+            provider: Arc::clone(provider),
+            model: model.to_owned(),
+            context_tokens: window,
+            capabilities: Capabilities::Unknown,
+            price,
+            params: Params::default(),
+            stream_upstream: true,
+            deadlines: Deadlines::default(),
+            on_demand: true,
+        });
+        kept.insert(name, (*turn, Arc::clone(&target)));
+        target
+    }
+}

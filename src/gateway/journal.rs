@@ -1,0 +1,406 @@
+//! The frames an exchange produced so far, and who has read how many of them.
+//!
+//! Owns the bounded buffer between one driver and any number of readers.
+//! Refuses sockets and clocks. Invariants: frames keep their order; once a
+//! reader has taken content, nothing is taken back (`shown`); what no attached
+//! reader needs any more is dropped only when the bound demands it.
+
+use crate::wire::sse::SseFrame;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+/// One piece of an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entry {
+    /// A frame of the dialect.
+    Frame(SseFrame),
+    /// An unstreamed answer, byte for byte.
+    Whole(Bytes),
+    /// A line for those who asked for `x-tautline-report`.
+    Note(String),
+}
+
+impl Entry {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Frame(frame) => frame.data.len() + frame.event.as_ref().map_or(0, Bytes::len),
+            Self::Whole(body) => body.len(),
+            Self::Note(text) => text.len(),
+        }
+    }
+}
+
+/// How the answer ended.
+#[derive(Debug, Clone)]
+pub enum Ending {
+    Complete,
+    /// An error instead of the answer, or, once headers are out, in the middle
+    /// of it.
+    Error(ErrorAnswer),
+}
+
+/// An error as it goes to the client.
+#[derive(Debug, Clone)]
+pub struct ErrorAnswer {
+    pub status: u16,
+    pub headers: Vec<(http::HeaderName, http::HeaderValue)>,
+    pub body: Bytes,
+}
+
+/// What the response headers say at the moment they are sent.
+#[derive(Debug, Clone, Default)]
+pub struct HeadFacts {
+    pub target: String,
+    pub task: String,
+    pub attempts: usize,
+    pub warnings: Vec<String>,
+}
+
+/// Why the last reader went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Departure {
+    Gone,
+    Stalled,
+}
+
+/// The journal of one exchange. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Journal(Arc<Mutex<Inner>>);
+
+#[derive(Debug)]
+struct Inner {
+    entries: VecDeque<Entry>,
+    /// Number of the first entry in `entries`, counted from the exchange's start.
+    base: u64,
+    bytes: usize,
+    bytes_max: usize,
+    /// Rises with each fresh start.
+    epoch: u32,
+    shown: bool,
+    head: HeadFacts,
+    ending: Option<Ending>,
+    readers: Vec<Slot>,
+    next_reader: u32,
+    writer: Option<Waker>,
+    departure: Option<Departure>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    id: u32,
+    cursor: u64,
+    epoch: u32,
+    waker: Option<Waker>,
+}
+
+/// What a reader gets at once.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// Forget what was collected: the answer began anew (only while nothing was shown).
+    pub reset: bool,
+    pub entries: Vec<Entry>,
+    /// Nothing follows these entries.
+    pub ending: Option<Ending>,
+}
+
+impl Journal {
+    /// An empty journal that holds at most `bytes_max` bytes of payload, plus
+    /// the one batch that passed the bound.
+    #[must_use]
+    pub fn new(bytes_max: usize) -> Self {
+        Self(Arc::new(Mutex::new(Inner {
+            entries: VecDeque::new(),
+            base: 0,
+            bytes: 0,
+            bytes_max,
+            epoch: 0,
+            shown: false,
+            head: HeadFacts::default(),
+            ending: None,
+            readers: Vec::new(),
+            next_reader: 0,
+            writer: None,
+            departure: None,
+        })))
+    }
+
+    /// Appends entries and wakes the readers.
+    pub fn append(&self, entries: impl IntoIterator<Item = Entry>) {
+        let mut inner = self.0.lock();
+        for entry in entries {
+            inner.bytes += entry.bytes();
+            inner.entries.push_back(entry);
+        }
+        inner.wake_readers();
+    }
+
+    /// Takes a lost attempt's frames out again. Returns false, and does
+    /// nothing, once something was shown.
+    #[must_use]
+    pub fn start_afresh(&self) -> bool {
+        let mut inner = self.0.lock();
+        if inner.shown {
+            return false;
+        }
+        inner.entries.clear();
+        inner.bytes = 0;
+        inner.base = 0;
+        inner.epoch += 1;
+        inner.wake_readers();
+        true
+    }
+
+    /// Whether content was given to a reader that shows it.
+    #[must_use]
+    pub fn shown(&self) -> bool {
+        self.0.lock().shown
+    }
+
+    /// What headers would say now.
+    pub fn set_head(&self, change: impl FnOnce(&mut HeadFacts)) {
+        change(&mut self.0.lock().head);
+    }
+
+    #[must_use]
+    pub fn head(&self) -> HeadFacts {
+        self.0.lock().head.clone()
+    }
+
+    /// Ends the answer; later calls change nothing.
+    pub fn end(&self, ending: Ending) {
+        let mut inner = self.0.lock();
+        if inner.ending.is_none() {
+            inner.ending = Some(ending);
+        }
+        inner.wake_readers();
+    }
+
+    /// Ready once there is room for more. Frames behind every attached cursor
+    /// are dropped for it, and only then.
+    pub fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut inner = self.0.lock();
+        if inner.make_room() {
+            return Poll::Ready(());
+        }
+        inner.writer = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// Attaches a reader at the entry counted `from` the start. `None` when
+    /// that entry was dropped already.
+    #[must_use]
+    pub fn attach(&self, from: u64) -> Option<Reader> {
+        let mut inner = self.0.lock();
+        if from < inner.base {
+            return None;
+        }
+        let id = inner.next_reader;
+        inner.next_reader += 1;
+        let epoch = inner.epoch;
+        inner.readers.push(Slot { id, cursor: from, epoch, waker: None });
+        Some(Reader { journal: self.clone(), id })
+    }
+
+    /// Why the last reader went, if it said so.
+    #[must_use]
+    pub fn departure(&self) -> Option<Departure> {
+        self.0.lock().departure
+    }
+}
+
+impl Inner {
+    fn wake_readers(&mut self) {
+        for slot in &mut self.readers {
+            if let Some(waker) = slot.waker.take() {
+                waker.wake();
+            }
+        }
+    }
+
+    fn make_room(&mut self) -> bool {
+        if self.bytes < self.bytes_max {
+            return true;
+        }
+        if let Some(slowest) = self.readers.iter().map(|slot| slot.cursor).min() {
+            while self.base < slowest
+                && let Some(entry) = self.entries.pop_front()
+            {
+                self.bytes -= entry.bytes();
+                self.base += 1;
+            }
+        }
+        self.bytes < self.bytes_max
+    }
+}
+
+/// Someone who receives the answer. Dropping it detaches it.
+#[derive(Debug)]
+pub struct Reader {
+    journal: Journal,
+    id: u32,
+}
+
+impl Reader {
+    /// What is new since the last call; pends while there is nothing.
+    /// `shows`: content taken here counts as shown. Cancel-safe.
+    pub fn poll_batch(&mut self, cx: &mut Context<'_>, shows: bool) -> Poll<Batch> {
+        let mut guard = self.journal.0.lock();
+        let inner = &mut *guard;
+        let Some(slot) = inner.readers.iter_mut().find(|slot| slot.id == self.id) else {
+            return Poll::Ready(Batch::default());
+        };
+        let mut batch = Batch { reset: slot.epoch != inner.epoch, ..Batch::default() };
+        if batch.reset {
+            slot.epoch = inner.epoch;
+            slot.cursor = inner.base;
+        }
+        let skip = usize::try_from(slot.cursor.saturating_sub(inner.base)).unwrap_or(usize::MAX);
+        batch.entries.extend(inner.entries.iter().skip(skip).cloned());
+        slot.cursor += batch.entries.len() as u64;
+        batch.ending = inner.ending.clone();
+        if batch.entries.is_empty() && batch.ending.is_none() && !batch.reset {
+            slot.waker = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        inner.shown |= shows && batch.entries.iter().any(|entry| !matches!(entry, Entry::Note(_)));
+        if let Some(writer) = inner.writer.take() {
+            writer.wake();
+        }
+        Poll::Ready(batch)
+    }
+
+    /// [`Self::poll_batch`] as a future. Cancel-safe.
+    pub async fn batch(&mut self, shows: bool) -> Batch {
+        std::future::poll_fn(|cx| self.poll_batch(cx, shows)).await
+    }
+
+    /// Entries taken so far, counted from the exchange's start.
+    #[must_use]
+    pub fn cursor(&self) -> u64 {
+        let inner = self.journal.0.lock();
+        inner.readers.iter().find(|slot| slot.id == self.id).map_or(0, |slot| slot.cursor)
+    }
+
+    /// The journal this reads.
+    #[must_use]
+    pub const fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// Marks an answer that is sent as a whole as shown: its first byte is
+    /// about to be written. Returns false when it began anew meanwhile.
+    #[must_use]
+    pub fn commit(&self) -> bool {
+        let mut inner = self.journal.0.lock();
+        let current = inner.epoch;
+        let same = inner.readers.iter().any(|slot| slot.id == self.id && slot.epoch == current);
+        inner.shown |= same;
+        same
+    }
+
+    /// Says why this reader goes, for the record.
+    pub fn depart(&self, departure: Departure) {
+        self.journal.0.lock().departure = Some(departure);
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let mut inner = self.journal.0.lock();
+        let id = self.id;
+        inner.readers.retain(|slot| slot.id != id);
+        if let Some(writer) = inner.writer.take() {
+            writer.wake();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::task::Waker;
+
+    fn frame(text: &str) -> Entry {
+        Entry::Frame(SseFrame { event: None, data: Bytes::from(text.to_owned()) })
+    }
+
+    fn poll(reader: &mut Reader, shows: bool) -> Option<Batch> {
+        match reader.poll_batch(&mut Context::from_waker(Waker::noop()), shows) {
+            Poll::Ready(batch) => Some(batch),
+            Poll::Pending => None,
+        }
+    }
+
+    fn room(journal: &Journal) -> bool {
+        journal.poll_room(&mut Context::from_waker(Waker::noop())).is_ready()
+    }
+
+    #[test]
+    fn each_reader_gets_everything_once_and_in_order() {
+        let journal = Journal::new(1000);
+        let mut first = journal.attach(0).expect("new");
+        journal.append([frame("a"), frame("b")]);
+        assert_eq!(poll(&mut first, true).expect("ready").entries, [frame("a"), frame("b")]);
+        assert!(poll(&mut first, true).is_none());
+        let mut second = journal.attach(1).expect("kept");
+        journal.append([frame("c")]);
+        journal.end(Ending::Complete);
+        assert_eq!(poll(&mut first, true).expect("ready").entries, [frame("c")]);
+        let rest = poll(&mut second, true).expect("ready");
+        assert_eq!(rest.entries, [frame("b"), frame("c")]);
+        assert!(matches!(rest.ending, Some(Ending::Complete)));
+    }
+
+    #[test]
+    fn a_fresh_start_resets_readers_and_is_refused_once_something_was_shown() {
+        let journal = Journal::new(1000);
+        let mut reader = journal.attach(0).expect("new");
+        journal.append([frame("lost")]);
+        assert_eq!(poll(&mut reader, false).expect("ready").entries.len(), 1);
+        assert!(journal.start_afresh());
+        journal.append([frame("new")]);
+        let batch = poll(&mut reader, true).expect("ready");
+        assert!(batch.reset);
+        assert_eq!(batch.entries, [frame("new")]);
+        assert!(!journal.start_afresh());
+    }
+
+    #[test]
+    fn a_note_shows_nothing() {
+        let journal = Journal::new(1000);
+        let mut reader = journal.attach(0).expect("new");
+        journal.append([Entry::Note("x".into())]);
+        assert!(poll(&mut reader, true).is_some());
+        assert!(!journal.shown());
+    }
+
+    #[test]
+    fn a_full_journal_drops_what_all_have_read_and_else_holds_the_driver() {
+        let journal = Journal::new(4);
+        let mut fast = journal.attach(0).expect("new");
+        let slow = journal.attach(0).expect("new");
+        journal.append([frame("abc"), frame("def")]);
+        assert!(poll(&mut fast, true).is_some());
+        assert!(!room(&journal), "the slow reader still needs them");
+        drop(slow);
+        assert!(room(&journal));
+        assert!(journal.attach(0).is_none(), "what was dropped cannot be read again");
+        assert!(journal.attach(2).is_some());
+    }
+
+    #[test]
+    fn a_whole_answer_that_began_anew_is_not_committed() {
+        let journal = Journal::new(100);
+        let mut reader = journal.attach(0).expect("new");
+        journal.append([frame("a")]);
+        let _ = poll(&mut reader, false);
+        assert!(journal.start_afresh());
+        assert!(!reader.commit());
+        let _ = poll(&mut reader, false);
+        assert!(reader.commit());
+        assert!(journal.shown());
+    }
+}

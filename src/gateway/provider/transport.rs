@@ -1,0 +1,450 @@
+//! One request to one provider: resolve, connect, send, read.
+//!
+//! Owns pingora's connector, pool and HTTP/1.1 client session; nothing of
+//! pingora leaves this file but through it. Refuses clocks and meaning: it
+//! reports what it saw as an [`Observation`]. Invariant: a connection goes back
+//! to the pool only after its answer was read to the end.
+
+use crate::domain::failure::Observation;
+use crate::gateway::settings::Endpoint;
+use async_trait::async_trait;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use pingora_core::connectors::{ConnectorOptions, TransportConnector};
+use pingora_core::protocols::http::v1::client::HttpSession;
+use pingora_core::protocols::{
+    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, Ssl, Stream, UniqueID, UniqueIDType,
+};
+use pingora_core::protocols::raw_connect::ProxyDigest;
+use pingora_core::protocols::{SocketDigest, TimingDigest};
+use pingora_core::upstreams::peer::{HttpPeer, Peer};
+use pingora_core::{Error, ErrorType};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+
+/// Idle connections kept over all providers.
+const POOL_MAX: usize = 1024;
+/// An idle connection is closed after this; below the 75 s and 60 s that nginx
+/// and common load balancers keep theirs.
+const POOL_IDLE: Duration = Duration::from_secs(50);
+/// How long a resolved address is used without asking again.
+const RESOLVED_FOR: Duration = Duration::from_secs(30);
+const RESOLVED_MAX: usize = 1024;
+/// The end of an answer, after its last frame, is waited for this long before
+/// the connection is given up.
+const RETIRE_MAX: Duration = Duration::from_secs(1);
+const PIECE: usize = 64 << 10;
+
+/// Connections to all providers.
+pub struct Transport {
+    connector: TransportConnector,
+    resolved: Mutex<HashMap<(String, u16), (Instant, Vec<SocketAddr>)>>,
+}
+
+impl std::fmt::Debug for Transport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Transport").finish_non_exhaustive()
+    }
+}
+
+/// A request as it goes out.
+#[derive(Debug, Clone)]
+pub struct Outgoing {
+    pub endpoint: Endpoint,
+    pub method: http::Method,
+    /// Below the endpoint's own path, with its leading slash.
+    pub path: &'static str,
+    pub headers: Vec<(http::HeaderName, http::HeaderValue)>,
+    pub body: Bytes,
+}
+
+/// How far a request has come, seen from outside while it is on its way.
+#[derive(Debug, Default)]
+pub struct Marks {
+    stage: AtomicU8,
+    accepted: AtomicU64,
+    reused: AtomicBool,
+}
+
+/// Where a request is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    Connecting,
+    Sending,
+    Sent,
+}
+
+impl Marks {
+    #[must_use]
+    pub fn stage(&self) -> Stage {
+        match self.stage.load(Ordering::Relaxed) {
+            0 => Stage::Connecting,
+            1 => Stage::Sending,
+            _ => Stage::Sent,
+        }
+    }
+
+    /// Request bytes that the network took.
+    #[must_use]
+    pub fn accepted(&self) -> u64 {
+        self.accepted.load(Ordering::Relaxed)
+    }
+
+    #[must_use]
+    pub fn reused(&self) -> bool {
+        self.reused.load(Ordering::Relaxed)
+    }
+
+    fn enter(&self, stage: Stage) {
+        self.stage.store(stage as u8, Ordering::Relaxed);
+    }
+}
+
+/// An answer whose head was read.
+pub struct Upstream {
+    session: HttpSession,
+    peer: HttpPeer,
+    pub status: u16,
+    pub headers: http::HeaderMap,
+}
+
+impl std::fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Upstream").field("status", &self.status).finish_non_exhaustive()
+    }
+}
+
+impl Default for Transport {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Transport {
+    /// A connector that trusts the system's roots (`SSL_CERT_FILE` and
+    /// `SSL_CERT_DIR` are honoured).
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            connector: TransportConnector::new(Some(ConnectorOptions::new(POOL_MAX))),
+            resolved: Mutex::new(HashMap::new()),
+        }
+    }
+
+    /// Sends `request` and reads the head of its answer. A reused connection
+    /// that breaks before any byte of an answer is replaced by a fresh one,
+    /// once and silently (RFC 9110, section 9.2.2, leaves that to clients;
+    /// pools race with their server's idle timeout). Not cancel-safe: dropping
+    /// it drops the connection. No clock of its own: the caller's `Pace` ends it.
+    ///
+    /// # Errors
+    /// What was seen instead of an answer.
+    pub async fn open(self: Arc<Self>, request: Outgoing, marks: Arc<Marks>) -> Result<Upstream, Observation> {
+        let addrs = self.resolve(&request.endpoint).await?;
+        let (stream, peer, reused) = self.connect(&request.endpoint, &addrs).await?;
+        marks.reused.store(reused, Ordering::Relaxed);
+        match exchange_heads(stream, peer, &request, &marks).await {
+            Err(Observation::Broken { .. }) if reused => {
+                marks.enter(Stage::Connecting);
+                marks.reused.store(false, Ordering::Relaxed);
+                let (stream, peer) = self.connect_fresh(&request.endpoint, &addrs).await?;
+                exchange_heads(stream, peer, &request, &marks).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn resolve(&self, endpoint: &Endpoint) -> Result<Vec<SocketAddr>, Observation> {
+        if let Ok(ip) = endpoint.host.parse::<std::net::IpAddr>() {
+            return Ok(vec![SocketAddr::new(ip, endpoint.port)]);
+        }
+        let key = (endpoint.host.clone(), endpoint.port);
+        if let Some((at, addrs)) = self.resolved.lock().get(&key)
+            && at.elapsed() < RESOLVED_FOR
+        {
+            return Ok(addrs.clone());
+        }
+        let found = tokio::net::lookup_host((endpoint.host.as_str(), endpoint.port)).await;
+        let addrs: Vec<SocketAddr> = found.map_err(|error| Observation::Dns { detail: error.to_string() })?.collect();
+        if addrs.is_empty() {
+            return Err(Observation::Dns { detail: "the name has no address".to_owned() });
+        }
+        let mut resolved = self.resolved.lock();
+        if resolved.len() >= RESOLVED_MAX {
+            resolved.clear();
+        }
+        resolved.insert(key, (Instant::now(), addrs.clone()));
+        Ok(addrs)
+    }
+
+    async fn connect(&self, endpoint: &Endpoint, addrs: &[SocketAddr]) -> Result<(Stream, HttpPeer, bool), Observation> {
+        for addr in addrs {
+            let peer = HttpPeer::new(*addr, endpoint.tls, endpoint.host.clone());
+            if let Some(stream) = self.connector.reused_stream(&peer).await {
+                return Ok((stream, peer, true));
+            }
+        }
+        let (stream, peer) = self.connect_fresh(endpoint, addrs).await?;
+        Ok((stream, peer, false))
+    }
+
+    /// One address after the other; the last one's failure is reported.
+    async fn connect_fresh(&self, endpoint: &Endpoint, addrs: &[SocketAddr]) -> Result<(Stream, HttpPeer), Observation> {
+        let mut last = Observation::Dns { detail: "the name has no address".to_owned() };
+        for addr in addrs {
+            let peer = HttpPeer::new(*addr, endpoint.tls, endpoint.host.clone());
+            match self.connector.new_stream(&peer).await {
+                Ok(stream) => return Ok((stream, peer)),
+                Err(error) => last = connect_failed(&error),
+            }
+        }
+        self.resolved.lock().remove(&(endpoint.host.clone(), endpoint.port));
+        Err(last)
+    }
+
+    /// Takes an answer whose last frame was read: reads its framing to the end
+    /// and returns the connection to the pool, else closes it.
+    pub fn retire(self: &Arc<Self>, mut upstream: Upstream) {
+        let transport = Arc::clone(self);
+        // Ends by itself within RETIRE_MAX; nobody waits for it.
+        tokio::spawn(async move {
+            let rest = async {
+                let mut left = PIECE;
+                while let Ok(Some(bytes)) = upstream.session.read_body_ref().await {
+                    left = left.saturating_sub(bytes.len());
+                    if left == 0 {
+                        return false;
+                    }
+                }
+                true
+            };
+            if tokio::time::timeout(RETIRE_MAX, rest).await == Ok(true) {
+                upstream.session.respect_keepalive();
+                let key = upstream.peer.reuse_hash();
+                if let Some(stream) = upstream.session.reuse().await {
+                    transport.connector.release_stream(stream, key, Some(POOL_IDLE));
+                }
+            }
+        });
+    }
+}
+
+impl Upstream {
+    /// The next bytes of the body; `None` at its orderly end. Cancel-safe:
+    /// what was read is handed out before it pends again.
+    ///
+    /// # Errors
+    /// How the body broke.
+    pub fn poll_body(&mut self, cx: &mut Context<'_>, take: impl FnOnce(&[u8])) -> Poll<Result<bool, Observation>> {
+        let read = pin!(self.session.read_body_ref());
+        match ready!(read.poll(cx)) {
+            Ok(Some(bytes)) => {
+                take(bytes);
+                Poll::Ready(Ok(true))
+            }
+            Ok(None) => Poll::Ready(Ok(false)),
+            Err(error) => Poll::Ready(Err(body_broke(&error))),
+        }
+    }
+}
+
+async fn exchange_heads(stream: Stream, peer: HttpPeer, request: &Outgoing, marks: &Marks) -> Result<Upstream, Observation> {
+    marks.accepted.store(0, Ordering::Relaxed);
+    marks.enter(Stage::Sending);
+    let (stream, refused_upload) = send(stream, request, marks).await?;
+    marks.enter(Stage::Sent);
+    let mut session = HttpSession::new_with_options(stream, &peer);
+    loop {
+        match session.read_response().await {
+            Ok(_) => {}
+            // The upload broke and nothing was said about it: that is what happened.
+            Err(error) => return Err(refused_upload.unwrap_or_else(|| head_broke(&error))),
+        }
+        let head = session.resp_header().expect("a head was read just now");
+        if !head.status.is_informational() {
+            let (status, headers) = (head.status.as_u16(), head.headers.clone());
+            return Ok(Upstream { session, peer, status, headers });
+        }
+    }
+}
+
+/// Writes head and body. An answer that begins before the upload has ended (a
+/// 413, a 503) stops it and is read; an upload that breaks may still have left
+/// an answer behind, so its failure is handed on, not returned.
+async fn send(mut stream: Stream, request: &Outgoing, marks: &Marks) -> Result<(Stream, Option<Observation>), Observation> {
+    let mut head = head_bytes(request);
+    if request.body.len() <= PIECE {
+        head.extend_from_slice(&request.body);
+    }
+    let large = if request.body.len() > PIECE { request.body.as_ref() } else { &[] };
+    let mut early = Vec::new();
+    for part in [head.as_slice(), large] {
+        let mut rest = part;
+        while !rest.is_empty() && early.is_empty() {
+            let piece = &rest[..rest.len().min(PIECE)];
+            match write_or_hear(&mut stream, piece, &mut early).await {
+                Ok(taken) => {
+                    rest = &rest[taken..];
+                    marks.accepted.fetch_add(taken as u64, Ordering::Relaxed);
+                }
+                Err(error) => return Ok((stream, Some(Observation::Broken { errno: error.raw_os_error() }))),
+            }
+        }
+    }
+    if early.is_empty() {
+        let flushed = stream.flush().await;
+        return Ok((stream, flushed.err().map(|error| Observation::Broken { errno: error.raw_os_error() })));
+    }
+    Ok((Box::new(Prefixed { inner: stream, prefix: Bytes::from(early) }), None))
+}
+
+/// Writes, or, while that is blocked, hears an early answer into `early`
+/// (then 0 bytes were written).
+async fn write_or_hear(stream: &mut Stream, piece: &[u8], early: &mut Vec<u8>) -> std::io::Result<usize> {
+    let mut heard = [0; 4096];
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(written) = Pin::new(&mut *stream).poll_write(cx, piece) {
+            return Poll::Ready(written.and_then(|n| if n == 0 { Err(std::io::ErrorKind::WriteZero.into()) } else { Ok(n) }));
+        }
+        let mut buf = ReadBuf::new(&mut heard);
+        match Pin::new(&mut *stream).poll_read(cx, &mut buf) {
+            Poll::Ready(Ok(())) if buf.filled().is_empty() => Poll::Ready(Err(std::io::ErrorKind::UnexpectedEof.into())),
+            Poll::Ready(Ok(())) => {
+                early.extend_from_slice(buf.filled());
+                Poll::Ready(Ok(0))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
+}
+
+fn head_bytes(request: &Outgoing) -> Vec<u8> {
+    let mut head = Vec::with_capacity(512 + request.body.len().min(PIECE));
+    head.extend_from_slice(request.method.as_str().as_bytes());
+    head.extend_from_slice(b" ");
+    head.extend_from_slice(request.endpoint.path.as_bytes());
+    head.extend_from_slice(request.path.as_bytes());
+    head.extend_from_slice(b" HTTP/1.1\r\nhost: ");
+    head.extend_from_slice(request.endpoint.authority().as_bytes());
+    head.extend_from_slice(b"\r\n");
+    for (name, value) in &request.headers {
+        head.extend_from_slice(name.as_str().as_bytes());
+        head.extend_from_slice(b": ");
+        head.extend_from_slice(value.as_bytes());
+        head.extend_from_slice(b"\r\n");
+    }
+    if request.method != http::Method::GET {
+        head.extend_from_slice(format!("content-length: {}\r\n", request.body.len()).as_bytes());
+    }
+    head.extend_from_slice(b"\r\n");
+    head
+}
+
+fn errno(error: &Error) -> Option<i32> {
+    error.root_cause().downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error)
+}
+
+fn connect_failed(error: &Error) -> Observation {
+    const ECONNREFUSED: i32 = 111;
+    let detail = error.etype().as_str().to_owned();
+    match error.etype() {
+        ErrorType::ConnectRefused => Observation::Connect { errno: errno(error).or(Some(ECONNREFUSED)), detail },
+        ErrorType::TLSHandshakeFailure
+        | ErrorType::TLSHandshakeTimedout
+        | ErrorType::InvalidCert
+        | ErrorType::HandshakeError
+        | ErrorType::TLSWantX509Lookup => Observation::Tls { detail: error.root_cause().to_string() },
+        _ => Observation::Connect { errno: errno(error), detail },
+    }
+}
+
+/// A head that is malformed is garbled; one that never came, or stopped half
+/// way, is a broken connection.
+fn head_broke(error: &Error) -> Observation {
+    match error.etype() {
+        ErrorType::InvalidHTTPHeader => Observation::Garbled { detail: "the answer's head is not HTTP/1.1".to_owned() },
+        _ => Observation::Broken { errno: errno(error) },
+    }
+}
+
+fn body_broke(error: &Error) -> Observation {
+    match error.etype() {
+        ErrorType::ConnectionClosed | ErrorType::ReadError => Observation::Broken { errno: errno(error) },
+        ErrorType::Custom("PrematureBodyEnd") => Observation::Broken { errno: None },
+        other => Observation::Garbled { detail: format!("the answer's framing is broken ({})", other.as_str()) },
+    }
+}
+
+/// A stream whose first bytes were read already.
+#[derive(Debug)]
+struct Prefixed {
+    inner: Stream,
+    prefix: Bytes,
+}
+
+impl AsyncRead for Prefixed {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        if self.prefix.is_empty() {
+            return Pin::new(&mut self.inner).poll_read(cx, buf);
+        }
+        let taken = self.prefix.len().min(buf.remaining());
+        buf.put_slice(&self.prefix.split_to(taken));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Prefixed {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, buf)
+    }
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+#[async_trait]
+impl Shutdown for Prefixed {
+    async fn shutdown(&mut self) {
+        Shutdown::shutdown(&mut *self.inner).await;
+    }
+}
+
+impl UniqueID for Prefixed {
+    fn id(&self) -> UniqueIDType {
+        self.inner.id()
+    }
+}
+
+impl Ssl for Prefixed {}
+
+#[async_trait]
+impl Peek for Prefixed {}
+
+impl GetTimingDigest for Prefixed {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        self.inner.get_timing_digest()
+    }
+}
+
+impl GetProxyDigest for Prefixed {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        self.inner.get_proxy_digest()
+    }
+}
+
+impl GetSocketDigest for Prefixed {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        self.inner.get_socket_digest()
+    }
+}

@@ -1,0 +1,271 @@
+//! Durations, bounds and addresses, with their defaults.
+
+use super::raw::{RawDeadline, RawDeadlines, RawGateway};
+use super::Fault;
+use crate::domain::deadline::{Clock, LimitSource};
+use std::time::Duration;
+
+/// The named bounds and waits of `[gateway]`. Bytes are bytes.
+#[derive(Debug, Clone)]
+pub struct Bounds {
+    /// Response headers wait for the first content at most this long.
+    pub headers_hold_max: Duration,
+    /// Silence after which a stream gets a keep-alive comment.
+    pub keepalive_every: Duration,
+    /// From SIGTERM to the end of what still runs.
+    pub drain_grace: Duration,
+    /// For a complete request head.
+    pub head_timeout: Duration,
+    /// For a body that stops arriving.
+    pub body_timeout: Duration,
+    /// A reader that takes nothing for this long is detached.
+    pub write_timeout: Duration,
+    /// After a finish: how long usage and `[DONE]` are waited for.
+    pub finish_grace: Duration,
+    /// A kept connection without a request is closed after this.
+    pub connection_idle: Duration,
+    /// A longer `Retry-After` moves on to the next target.
+    pub retry_after_wait_max: Duration,
+    /// Base of the full jitter before a same-target retry.
+    pub retry_base: Duration,
+    pub same_target_retries: u32,
+    pub head_bytes_max: usize,
+    pub body_bytes_max: usize,
+    pub frame_bytes_max: usize,
+    pub journal_bytes_max: usize,
+    pub output_bytes_max: u64,
+    /// Rows kept in the table of records.
+    pub records_max: u64,
+}
+
+/// One clock's setting at one level of the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Setting {
+    /// Said nothing: the level above decides.
+    #[default]
+    Inherit,
+    Off,
+    Hard(Duration),
+}
+
+/// The deadlines of one level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Deadlines {
+    pub connect: Setting,
+    pub send: Setting,
+    pub first_token: Setting,
+    pub idle: Setting,
+    pub progress: Setting,
+    pub total: Setting,
+}
+
+/// A limit in force, and who set it. `None`: off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limit {
+    pub value: Option<Duration>,
+    pub source: LimitSource,
+}
+
+impl Deadlines {
+    fn of(&self, clock: Clock) -> Setting {
+        match clock {
+            Clock::Connect => self.connect,
+            Clock::Send => self.send,
+            Clock::FirstToken => self.first_token,
+            Clock::Idle => self.idle,
+            Clock::Progress => self.progress,
+            Clock::Total => self.total,
+        }
+    }
+
+    /// The limit in force for `clock`: the last level that says something
+    /// wins, else the default (design.md, sections 4 and 7).
+    #[must_use]
+    pub fn resolve(levels: &[&Self], clock: Clock, stream: bool) -> Limit {
+        let said = levels.iter().rev().map(|level| level.of(clock)).find(|setting| *setting != Setting::Inherit);
+        let value = match said {
+            Some(Setting::Off) => None,
+            Some(Setting::Hard(value)) => Some(value),
+            Some(Setting::Inherit) | None => default_limit(clock, stream),
+        };
+        Limit { value, source: LimitSource::Configured }
+    }
+
+    /// Reads one level; faults are collected.
+    pub fn read(raw: &RawDeadlines, at: &str, faults: &mut Vec<Fault>) -> Self {
+        let mut one = |name: &str, raw: &Option<RawDeadline>| match raw {
+            None => Setting::Inherit,
+            Some(RawDeadline(text)) if text == "off" => Setting::Off,
+            Some(RawDeadline(text)) => match duration(text) {
+                Some(value) if !value.is_zero() => Setting::Hard(value),
+                _ => {
+                    faults.push(Fault::new(format!("{at}.{name}"), format!("\"{text}\" is no duration above zero"), "write it as \"30s\", \"10m\" or \"off\""));
+                    Setting::Inherit
+                }
+            },
+        };
+        Self {
+            connect: one("connect", &raw.connect),
+            send: one("send", &raw.send),
+            first_token: one("first_token", &raw.first_token),
+            idle: one("idle", &raw.idle),
+            progress: one("progress", &raw.progress),
+            total: one("total", &raw.total),
+        }
+    }
+}
+
+const fn default_limit(clock: Clock, stream: bool) -> Option<Duration> {
+    match clock {
+        Clock::Connect => Some(Duration::from_secs(5)),
+        Clock::Send => Some(Duration::from_secs(30)),
+        Clock::FirstToken => Some(Duration::from_secs(600)),
+        Clock::Idle | Clock::Progress => Some(Duration::from_secs(300)),
+        Clock::Total if stream => None,
+        Clock::Total => Some(Duration::from_secs(1800)),
+    }
+}
+
+impl Bounds {
+    /// Reads `[gateway]`; faults are collected.
+    pub fn read(raw: &RawGateway, faults: &mut Vec<Fault>) -> Self {
+        let mut wait = |name: &str, text: &Option<String>, default: Duration| match text.as_deref().map(duration) {
+            None => default,
+            Some(Some(value)) if !value.is_zero() => value,
+            Some(_) => {
+                faults.push(Fault::new(
+                    format!("gateway.{name}"),
+                    format!("\"{}\" is no duration above zero", text.as_deref().unwrap_or_default()),
+                    "write it as \"500ms\", \"30s\" or \"10m\"",
+                ));
+                default
+            }
+        };
+        let secs = Duration::from_secs;
+        let bounds = Self {
+            headers_hold_max: wait("headers_hold_max", &raw.headers_hold_max, secs(8)),
+            keepalive_every: wait("keepalive_every", &raw.keepalive_every, secs(10)),
+            drain_grace: wait("drain_grace", &raw.drain_grace, secs(25)),
+            head_timeout: wait("head_timeout", &raw.head_timeout, secs(30)),
+            body_timeout: wait("body_timeout", &raw.body_timeout, secs(30)),
+            write_timeout: wait("write_timeout", &raw.write_timeout, secs(30)),
+            finish_grace: wait("finish_grace", &raw.finish_grace, secs(5)),
+            connection_idle: wait("connection_idle", &raw.connection_idle, secs(75)),
+            retry_after_wait_max: wait("retry_after_wait_max", &raw.retry_after_wait_max, secs(5)),
+            retry_base: wait("retry_base", &raw.retry_base, Duration::from_millis(250)),
+            same_target_retries: raw.same_target_retries.unwrap_or(1),
+            head_bytes_max: bytes("head_bytes_max", raw.head_bytes_max, 64 << 10, 1 << 20, faults),
+            body_bytes_max: bytes("body_bytes_max", raw.body_bytes_max, 32 << 20, 1 << 30, faults),
+            frame_bytes_max: bytes("frame_bytes_max", raw.frame_bytes_max, 1 << 20, 1 << 30, faults),
+            journal_bytes_max: bytes("journal_bytes_max", raw.journal_bytes_max, 8 << 20, 1 << 30, faults),
+            output_bytes_max: bytes("output_bytes_max", raw.output_bytes_max, 16 << 20, 1 << 34, faults) as u64,
+            records_max: raw.records_max.unwrap_or(100_000),
+        };
+        if bounds.same_target_retries > 1 {
+            faults.push(Fault::new("gateway.same_target_retries", "more than one repeat of a failing target is not supported", "write 0 or 1"));
+        }
+        bounds
+    }
+}
+
+fn bytes(name: &str, value: Option<u64>, default: usize, max: usize, faults: &mut Vec<Fault>) -> usize {
+    let Some(value) = value else { return default };
+    match usize::try_from(value) {
+        Ok(value) if (1024..=max).contains(&value) => value,
+        _ => {
+            faults.push(Fault::new(format!("gateway.{name}"), format!("{value} bytes is out of range"), format!("write a number from 1024 to {max}")));
+            default
+        }
+    }
+}
+
+/// Reads `500ms`, `30s`, `10m`, `1h30m`.
+#[must_use]
+pub fn duration(text: &str) -> Option<Duration> {
+    let signed: jiff::SignedDuration = text.parse().ok()?;
+    Duration::try_from(signed).ok()
+}
+
+/// Where a provider is reached: an `http` or `https` URL, taken apart.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Endpoint {
+    pub tls: bool,
+    pub host: String,
+    pub port: u16,
+    /// Without a trailing slash; may be empty.
+    pub path: String,
+}
+
+impl Endpoint {
+    /// Takes a base URL apart.
+    ///
+    /// # Errors
+    /// A sentence saying what is wrong with it.
+    pub fn parse(url: &str) -> Result<Self, String> {
+        let uri: http::Uri = url.parse().map_err(|_| format!("\"{url}\" is no URL"))?;
+        let tls = match uri.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
+            _ => return Err(format!("\"{url}\" begins with neither http:// nor https://")),
+        };
+        let authority = uri.authority().ok_or_else(|| format!("\"{url}\" names no host"))?;
+        if authority.as_str().contains('@') {
+            return Err("a base URL must not hold a credential".to_owned());
+        }
+        if uri.query().is_some() {
+            return Err(format!("\"{url}\" must not have a query"));
+        }
+        Ok(Self {
+            tls,
+            host: authority.host().trim_start_matches('[').trim_end_matches(']').to_owned(),
+            port: authority.port_u16().unwrap_or(if tls { 443 } else { 80 }),
+            path: uri.path().trim_end_matches('/').to_owned(),
+        })
+    }
+
+    /// The `Host` header's value.
+    #[must_use]
+    pub fn authority(&self) -> String {
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        match (self.tls, self.port) {
+            (true, 443) | (false, 80) => host,
+            (_, port) => format!("{host}:{port}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_level_that_speaks_wins() {
+        let global = Deadlines { first_token: Setting::Hard(Duration::from_secs(9)), ..Deadlines::default() };
+        let target = Deadlines { first_token: Setting::Off, ..Deadlines::default() };
+        let silent = Deadlines::default();
+        let resolve = |levels: &[&Deadlines], clock, stream| Deadlines::resolve(levels, clock, stream).value;
+        assert_eq!(resolve(&[&global, &silent], Clock::FirstToken, true), Some(Duration::from_secs(9)));
+        assert_eq!(resolve(&[&global, &target], Clock::FirstToken, true), None);
+        assert_eq!(resolve(&[&silent], Clock::Total, true), None);
+        assert_eq!(resolve(&[&silent], Clock::Total, false), Some(Duration::from_secs(1800)));
+    }
+
+    #[test]
+    fn base_urls_are_taken_apart() {
+        let end = Endpoint::parse("https://api.example.com/v1/").expect("valid");
+        assert_eq!((end.tls, end.port, end.path.as_str(), end.authority().as_str()), (true, 443, "/v1", "api.example.com"));
+        let local = Endpoint::parse("http://[::1]:8080").expect("valid");
+        assert_eq!((local.host.as_str(), local.authority().as_str()), ("::1", "[::1]:8080"));
+        for wrong in ["api.example.com/v1", "ftp://x", "http://user:pw@x/", "http://x/?a=1"] {
+            assert!(Endpoint::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn durations_read_as_people_write_them() {
+        assert_eq!(duration("1h30m"), Some(Duration::from_secs(5400)));
+        assert_eq!(duration("500ms"), Some(Duration::from_millis(500)));
+        assert_eq!(duration("-5s"), None);
+        assert_eq!(duration("soon"), None);
+    }
+}

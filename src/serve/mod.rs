@@ -1,0 +1,13 @@
+//! Doors: sockets, sessions, and who may knock.
+//!
+//! Owns pingora's listening service and server sessions; nothing of pingora
+//! leaves this room. Refuses dialects and business. Invariant: every read and
+//! write of a session has an end.
+
+mod guard;
+mod listen;
+mod session;
+
+pub use guard::refuse_foreign;
+pub use listen::{App, Bound, DoorLimits, bind, open};
+pub use session::{Answer, BodyError, Malformed, SendError, Session};

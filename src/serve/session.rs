@@ -1,0 +1,308 @@
+//! One request and its answer over pingora's server session.
+//!
+//! Owns the duties that `HttpServerApp` leaves to its user: total deadlines for
+//! head and body, the head's ceiling, `100-continue`, a write timeout that
+//! counts progress, pipelining that does not look like a departure.
+
+use super::listen::DoorLimits;
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use pingora_core::apps::{HttpPersistentSettings, ReusedHttpStream};
+use pingora_core::protocols::http::ServerSession;
+use pingora_core::{Error, ErrorType};
+use pingora_http::ResponseHeader;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// Written at most this much at a time, so that a slow reader shows progress
+/// within the write timeout (16 KiB in 30 s is 546 bytes a second).
+const PIECE: usize = 16 << 10;
+
+/// A whole answer.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    pub body: Bytes,
+}
+
+/// Why something that came in is no request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Malformed {
+    /// Not HTTP, or framing that two readers could read differently.
+    NotHttp,
+    /// No complete head within this long.
+    HeadStalled(Duration),
+    /// A head of more bytes than this.
+    HeadTooLarge(usize),
+}
+
+/// Why a body was not read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BodyError {
+    TooLarge { max: usize },
+    /// Nothing arrived for this long.
+    Stalled(Duration),
+    Gone,
+    /// Its framing is broken.
+    Malformed,
+}
+
+/// Why bytes did not reach the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SendError {
+    Gone,
+    /// It took nothing for `write_timeout`.
+    Stalled,
+}
+
+/// A request with a complete head.
+pub struct Session {
+    inner: ServerSession,
+    limits: DoorLimits,
+    closing: watch::Receiver<bool>,
+    accepted: Instant,
+    /// A response was begun and not ended: the connection cannot be kept.
+    open_answer: bool,
+    broken: bool,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    pub(super) async fn accept(
+        mut inner: ServerSession,
+        limits: DoorLimits,
+        mut closing: watch::Receiver<bool>,
+        malformed: impl FnOnce(Malformed) -> Answer,
+    ) -> Option<Self> {
+        let reused = inner.digest().is_some() && inner.get_keepalive_reuses_remaining().is_some();
+        inner.set_pipelining_enabled(true);
+        inner.set_read_timeout(Some(limits.head_timeout * 2));
+        inner.set_write_timeout(Some(limits.write_timeout * 2));
+        let deadline = if reused { limits.connection_idle } else { limits.head_timeout };
+        let read = tokio::select! {
+            biased;
+            read = tokio::time::timeout(deadline, inner.read_request()) => read,
+            // Idle connections go at once; one whose head is on its way is told by its next try.
+            _ = closing.wait_for(|closing| *closing) => return None,
+        };
+        let what = match read {
+            Ok(Ok(true)) if head_len(&inner) > limits.head_bytes_max => Malformed::HeadTooLarge(limits.head_bytes_max),
+            Ok(Ok(true)) => {
+                let accepted = Instant::now();
+                inner.set_read_timeout(Some(limits.body_timeout * 2));
+                if *closing.borrow() {
+                    inner.set_keepalive(None);
+                }
+                return Some(Self { inner, limits, closing, accepted, open_answer: false, broken: false });
+            }
+            // The connection was closed before a request began.
+            Ok(Ok(false)) => return None,
+            Ok(Err(error)) if matches!(error.etype(), ErrorType::ReadError | ErrorType::ConnectionClosed | ErrorType::ReadTimedout) => return None,
+            Ok(Err(_)) => Malformed::NotHttp,
+            Err(_) if reused => return None,
+            Err(_) => Malformed::HeadStalled(limits.head_timeout),
+        };
+        refuse(&mut inner, malformed(what), limits.write_timeout).await;
+        None
+    }
+
+    /// When the head was complete.
+    #[must_use]
+    pub const fn accepted(&self) -> Instant {
+        self.accepted
+    }
+
+    #[must_use]
+    pub fn method(&self) -> &Method {
+        &self.inner.req_header().method
+    }
+
+    /// The path without its query.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.inner.req_header().uri.path()
+    }
+
+    #[must_use]
+    pub fn query(&self) -> Option<&str> {
+        self.inner.req_header().uri.query()
+    }
+
+    #[must_use]
+    pub fn headers(&self) -> &HeaderMap {
+        &self.inner.req_header().headers
+    }
+
+    /// Whether the door is closing: answers say `Connection: close`.
+    #[must_use]
+    pub fn is_closing(&self) -> bool {
+        *self.closing.borrow()
+    }
+
+    /// The connection ends with this answer.
+    pub fn close_after(&mut self) {
+        self.inner.set_keepalive(None);
+    }
+
+    /// Reads the whole body, at most `max` bytes, saying `100 Continue` first
+    /// where the client waits for it. A declared length above `max` is refused
+    /// before a byte is read.
+    ///
+    /// # Errors
+    /// Why there is none; the session can still answer.
+    pub async fn read_body(&mut self, max: usize) -> Result<Bytes, BodyError> {
+        let declared = self.headers().get(http::header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+        if declared.is_some_and(|length| length > max) {
+            self.close_after();
+            return Err(BodyError::TooLarge { max });
+        }
+        let waits = self.headers().get(http::header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+        if waits {
+            self.inner.write_continue_response().await.map_err(|_| BodyError::Gone)?;
+        }
+        let mut body = BytesMut::with_capacity(declared.unwrap_or(0).min(1 << 20));
+        loop {
+            let piece = tokio::time::timeout(self.limits.body_timeout, self.inner.read_request_body()).await;
+            match piece {
+                Err(_) => {
+                    self.close_after();
+                    return Err(BodyError::Stalled(self.limits.body_timeout));
+                }
+                Ok(Err(error)) => {
+                    self.close_after();
+                    return Err(broken_body(&error));
+                }
+                Ok(Ok(None)) => return Ok(body.freeze()),
+                Ok(Ok(Some(bytes))) if body.len() + bytes.len() > max => {
+                    self.close_after();
+                    return Err(BodyError::TooLarge { max });
+                }
+                Ok(Ok(Some(bytes))) => body.extend_from_slice(&bytes),
+            }
+        }
+    }
+
+    /// Begins an answer. `length`: of the body, where it is known.
+    ///
+    /// # Errors
+    /// The client is gone or stalled.
+    pub async fn begin(&mut self, status: u16, headers: &[(HeaderName, HeaderValue)], length: Option<usize>) -> Result<(), SendError> {
+        if self.is_closing() {
+            self.close_after();
+        }
+        let head = response_head(status, headers, length);
+        self.open_answer = true;
+        self.bounded_write(|inner| Box::pin(inner.write_response_header(Box::new(head)))).await
+    }
+
+    /// Sends a part of the body.
+    ///
+    /// # Errors
+    /// The client is gone, or took nothing for `write_timeout`. Not cancel-safe:
+    /// a dropped call may have written a part; the session is then unusable.
+    pub async fn send(&mut self, mut bytes: Bytes) -> Result<(), SendError> {
+        while !bytes.is_empty() {
+            let piece = bytes.split_to(bytes.len().min(PIECE));
+            self.bounded_write(|inner| Box::pin(inner.write_response_body(piece, false))).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends the body.
+    ///
+    /// # Errors
+    /// The client is gone or stalled.
+    pub async fn finish(&mut self) -> Result<(), SendError> {
+        self.bounded_write(|inner| Box::pin(inner.write_response_body(Bytes::new(), true))).await?;
+        self.open_answer = false;
+        Ok(())
+    }
+
+    /// Sends a whole answer.
+    ///
+    /// # Errors
+    /// The client is gone or stalled.
+    pub async fn answer(&mut self, answer: Answer) -> Result<(), SendError> {
+        self.begin(answer.status, &answer.headers, Some(answer.body.len())).await?;
+        self.send(answer.body).await?;
+        self.finish().await
+    }
+
+    /// Pends until the client has closed its side; a half-close counts. Call it
+    /// only after the body was read. Cancel-safe.
+    pub async fn departed(&mut self) {
+        while let Ok(_bytes) = self.inner.read_body_or_idle(true).await {}
+    }
+
+    async fn bounded_write<T>(
+        &mut self,
+        write: impl for<'s> FnOnce(&'s mut ServerSession) -> futures_util::future::BoxFuture<'s, pingora_core::Result<T>>,
+    ) -> Result<(), SendError> {
+        let outcome = tokio::time::timeout(self.limits.write_timeout, write(&mut self.inner)).await;
+        let error = match outcome {
+            Ok(Ok(_)) => return Ok(()),
+            Ok(Err(error)) if *error.etype() == ErrorType::WriteTimedout => SendError::Stalled,
+            Ok(Err(_)) => SendError::Gone,
+            Err(_) => SendError::Stalled,
+        };
+        self.broken = true;
+        Err(error)
+    }
+
+    pub(super) async fn end(mut self) -> Option<ReusedHttpStream> {
+        if self.broken || self.open_answer || self.inner.response_written().is_none() {
+            self.inner.set_keepalive(None);
+        }
+        if *self.closing.borrow() {
+            self.inner.set_keepalive(None);
+        }
+        self.inner.set_keepalive_reuses_remaining(Some(u32::MAX));
+        let settings = HttpPersistentSettings::for_session(&self.inner);
+        // An upload that was refused is drained within this, else the connection is closed.
+        self.inner.set_total_drain_timeout(Some(Duration::from_secs(1)));
+        let reusable = self.inner.finish().await.ok()??;
+        Some(ReusedHttpStream::from_reusable_stream(reusable, settings))
+    }
+}
+
+fn head_len(inner: &ServerSession) -> usize {
+    inner.as_http1().map_or(0, |session| session.get_headers_raw_bytes().len())
+}
+
+fn response_head(status: u16, headers: &[(HeaderName, HeaderValue)], length: Option<usize>) -> ResponseHeader {
+    let mut head = ResponseHeader::build(status, Some(headers.len() + 2)).expect("statuses are ours, 100 to 599");
+    for (name, value) in headers {
+        let _ = head.append_header(name.clone(), value.clone());
+    }
+    let _ = match length {
+        Some(length) => head.insert_header(http::header::CONTENT_LENGTH, length),
+        None => head.insert_header(http::header::TRANSFER_ENCODING, "chunked"),
+    };
+    head
+}
+
+async fn refuse(inner: &mut ServerSession, answer: Answer, write_timeout: Duration) {
+    inner.set_keepalive(None);
+    let head = response_head(answer.status, &answer.headers, Some(answer.body.len()));
+    // The client may be a port scanner that never reads.
+    let _ = tokio::time::timeout(write_timeout, async {
+        inner.write_response_header(Box::new(head)).await?;
+        inner.write_response_body(answer.body, true).await
+    })
+    .await;
+    inner.shutdown().await;
+}
+
+fn broken_body(error: &Error) -> BodyError {
+    match error.etype() {
+        ErrorType::ReadError | ErrorType::ConnectionClosed => BodyError::Gone,
+        ErrorType::Custom("PrematureBodyEnd") => BodyError::Gone,
+        _ => BodyError::Malformed,
+    }
+}

@@ -1,0 +1,13 @@
+//! Metrics and logs, as tools.
+//!
+//! Owns the subscriber, the registry's typed wrappers and the rule for labels.
+//! Refuses metric names of any role (each keeps its own). Invariant: a free
+//! string as a label does not compile.
+
+mod labels;
+mod logs;
+mod registry;
+
+pub use labels::Label;
+pub use logs::{LogFormat, init_logs};
+pub use registry::{Counters, Gauges, Histograms, Raised, Scope, Sums, encode};
