@@ -15,7 +15,7 @@ pub(crate) use cause::closed_enum;
 pub use cause::{Cause, Confidence, Phase, Side};
 pub use classify::classify;
 pub use evidence::{Evidence, Fact, Observation, Raw, RefusalKind, StallPoint};
-pub use sentence::{advice, sentence};
+pub use sentence::{advice, advice_for, client_message, sentence};
 pub use verdict::{StatusRule, Verdict, level, status_rule, verdict, waiting_helps};
 
 use serde::{Deserialize, Serialize};
