@@ -7,7 +7,7 @@
 //! what is let through from outside is bounded and has its addresses masked.
 
 use super::words::{advice_for, sentence};
-use crate::domain::failure::{Cause, Fact, Failure, StallPoint};
+use crate::domain::failure::{Cause, Fact, Failure};
 use crate::domain::quantity::{bytes, duration};
 use std::fmt::Write as _;
 
@@ -96,7 +96,7 @@ fn particular(fact: &Fact, cause: Cause) -> Option<String> {
             code,
             param,
             message,
-        } => vendor_particular(cause, code, param, message),
+        } => vendor_particular(cause, code.as_deref(), param.as_deref(), message.as_deref()),
         Fact::RetryAfter { ms } => Some(format!("it asks to wait {}", duration(*ms))),
         Fact::Field { field } => Some(format!("in the field `{}`", borrowed(field))),
         Fact::Offset { byte } => Some(format!("at byte {byte} of the body")),
@@ -106,7 +106,7 @@ fn particular(fact: &Fact, cause: Cause) -> Option<String> {
         Fact::Bound { what, limit } => Some(format!("the bound is `{what}`, {limit}")),
         Fact::Stalled { at, limit_ms } => Some(format!(
             "{} made no progress for {}",
-            stall_point(*at),
+            at.words(),
             duration(*limit_ms)
         )),
         Fact::Nearest { names } if names.is_empty() => None,
@@ -137,9 +137,9 @@ fn particular(fact: &Fact, cause: Cause) -> Option<String> {
 /// say more than this client should know.
 fn vendor_particular(
     cause: Cause,
-    code: &Option<String>,
-    param: &Option<String>,
-    message: &Option<String>,
+    code: Option<&str>,
+    param: Option<&str>,
+    message: Option<&str>,
 ) -> Option<String> {
     let own_request = matches!(
         cause,
@@ -159,11 +159,7 @@ fn vendor_particular(
             .map(|param| format!("parameter `{}`", borrowed(param))),
     );
     if own_request {
-        parts.extend(
-            message
-                .as_deref()
-                .map(|message| format!("\"{}\"", borrowed(message))),
-        );
+        parts.extend(message.map(|message| format!("\"{}\"", borrowed(message))));
     }
     (!parts.is_empty()).then(|| format!("the target said: {}", parts.join(", ")))
 }
@@ -176,14 +172,6 @@ fn vendor_words(failure: &Failure) -> Option<String> {
         } if !message.trim().is_empty() => Some(borrowed(message).trim_end_matches('.').to_owned()),
         _ => None,
     })
-}
-
-pub(in crate::domain) const fn stall_point(at: StallPoint) -> &'static str {
-    match at {
-        StallPoint::Head => "the head of the request",
-        StallPoint::Body => "the body of the request",
-        StallPoint::Answer => "the reading of the answer",
-    }
 }
 
 /// Text from outside: one line, bounded, with everything that looks like an
