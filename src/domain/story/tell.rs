@@ -83,7 +83,7 @@ fn served_by(record: &Record) -> Option<&AttemptRecord> {
     attempts().rfind(good).or_else(|| attempts().next_back())
 }
 
-/// "strong failed (own_deadline_first_token) and local failed (reset)".
+/// `strong failed (own_deadline_first_token) and local failed (reset)`.
 fn list_failed(record: &Record) -> String {
     let failed: Vec<String> = record
         .attempts

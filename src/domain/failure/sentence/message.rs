@@ -149,15 +149,8 @@ fn vendor_particular(
             | Cause::ModelNotFound
     );
     let mut parts = Vec::new();
-    parts.extend(
-        code.as_deref()
-            .map(|code| format!("code `{}`", borrowed(code))),
-    );
-    parts.extend(
-        param
-            .as_deref()
-            .map(|param| format!("parameter `{}`", borrowed(param))),
-    );
+    parts.extend(code.map(|code| format!("code `{}`", borrowed(code))));
+    parts.extend(param.map(|param| format!("parameter `{}`", borrowed(param))));
     if own_request {
         parts.extend(message.map(|message| format!("\"{}\"", borrowed(message))));
     }
