@@ -35,7 +35,7 @@ pub struct Failure {
 
 impl Failure {
     /// The cause whose consequences apply: an error frame is told by the code
-    /// inside it (taxonomy, "error_event stays the cause ... that one's retry
+    /// inside it (taxonomy, "`error_event` stays the cause ... that one's retry
     /// and breaker verdicts, HTTP status ... apply").
     #[must_use]
     pub fn effective_cause(&self) -> Cause {
