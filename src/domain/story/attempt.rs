@@ -163,7 +163,7 @@ fn who(attempt: &AttemptRecord) -> String {
         |side| evidence::side(side).to_owned(),
     );
     match attempt.confidence {
-        Some(confidence) => format!("{side}. This is {}", evidence::confidence(confidence)),
+        Some(confidence) => format!("{side}. The cause is {}", evidence::confidence(confidence)),
         None => side,
     }
 }

@@ -11,7 +11,7 @@ use crate::domain::record::{AttemptOutcome, AttemptRecord, Outcome, PlanClock, P
 pub fn tell(record: &Record) -> Vec<String> {
     let mut lines = vec![
         format!("Request {}, {}.", record.id, record.at),
-        format!("In short: {}.", in_short(record)),
+        format!("In short: {}.{}", in_short(record), who(record)),
     ];
     lines.extend(asked(record));
     lines.extend(plan(record));
@@ -54,6 +54,12 @@ fn in_short(record: &Record) -> String {
         ),
         Outcome::ClientGone => client_left(record),
     }
+}
+
+/// Who has to act, where something went wrong.
+fn who(record: &Record) -> String {
+    let side = evidence::side_named(&record.side).map(evidence::side);
+    side.map_or_else(String::new, |side| format!(" Who has to act: {side}."))
 }
 
 /// A departure is the client's own; what matters is how long it had waited and
@@ -229,8 +235,12 @@ fn outcome(record: &Record) -> Vec<String> {
             "Outcome: {}; nobody was there to get a status (recorded as {}).",
             record.outcome, record.status
         ),
-        Outcome::Cut => format!(
+        Outcome::Cut if record.stream => format!(
             "Outcome: {}; the client had got status {} and then an error inside the stream.",
+            record.outcome, record.status
+        ),
+        Outcome::Cut => format!(
+            "Outcome: {}; the client had got status {} and then a broken answer.",
             record.outcome, record.status
         ),
         Outcome::Ok
@@ -247,10 +257,8 @@ fn outcome(record: &Record) -> Vec<String> {
         }
     }];
     if record.cause().is_some() {
-        let side = evidence::side_named(&record.side)
-            .map_or(record.side.as_str(), |side| evidence::side(side));
         lines.push(format!(
-            "  Cause: {}, {}. Who has to act: {side}.",
+            "  Cause: {}, {}.",
             record.cause,
             attempt::phase(&record.phase)
         ));
@@ -518,7 +526,7 @@ end at 1.9 s; our own share of it was 640 µs.";
             "    Failed after 30 s (own_deadline_first_token, at the head of the answer): the \
              target was reached but sent no content within our first-token limit, so we ended the \
              attempt.",
-            "    Who has to act: whoever runs this gateway. This is certain.",
+            "    Who has to act: whoever runs this gateway. The cause is certain.",
             "    Evidence: our own first-token clock ran out: limit 30 s (configured), elapsed 30 s.",
             "    Next: fell back to local.",
             "What to change:\n  own_deadline_first_token (strong): operator: raise \
@@ -587,6 +595,7 @@ end at 1.9 s; our own share of it was 640 µs.";
         for line in [
             "In short: the client left by itself after waiting 12 s; no content had come yet, and \
              no target is blamed.",
+            "and no target is blamed. Who has to act: whoever runs the client.",
             "Next: nothing more was tried, since nobody was left to read an answer.",
             "Outcome: client_gone; nobody was there to get a status (recorded as 499).",
             "  client_gone (strong): client: raise your own timeout",
