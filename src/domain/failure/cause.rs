@@ -1,10 +1,8 @@
 //! The closed list of causes, phases, sides and confidences.
 //!
-//! Owns their spelling: each variant's snake_case name is its metric label, its
+//! Owns their spelling: each variant's `snake_case` name is its metric label, its
 //! log field and the value of `x-tautline-cause`. Invariant: `Cause::ALL` holds
 //! every variant once, since the macro that declares the enum also fills it.
-
-
 
 /// Declares a closed enum together with its labels, so that the label list and
 /// the variants cannot disagree.

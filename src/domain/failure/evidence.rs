@@ -60,6 +60,18 @@ pub enum StallPoint {
     Answer,
 }
 
+impl StallPoint {
+    /// What stood still, as a person would say it.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Head => "the head of the request",
+            Self::Body => "the body of the request",
+            Self::Answer => "the reading of the answer",
+        }
+    }
+}
+
 /// What a refusal of a target means in the words of its dialect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

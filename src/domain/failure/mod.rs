@@ -15,7 +15,7 @@ pub(crate) use cause::closed_enum;
 pub use cause::{Cause, Confidence, Phase, Side};
 pub use classify::classify;
 pub use evidence::{Evidence, Fact, Observation, Raw, RefusalKind, StallPoint};
-pub use sentence::{advice, sentence};
+pub use sentence::{advice, advice_for, client_message, sentence};
 pub use verdict::{StatusRule, Verdict, level, status_rule, verdict, waiting_helps};
 
 use serde::{Deserialize, Serialize};
@@ -35,7 +35,7 @@ pub struct Failure {
 
 impl Failure {
     /// The cause whose consequences apply: an error frame is told by the code
-    /// inside it (taxonomy, "error_event stays the cause ... that one's retry
+    /// inside it (taxonomy, "`error_event` stays the cause ... that one's retry
     /// and breaker verdicts, HTTP status ... apply").
     #[must_use]
     pub fn effective_cause(&self) -> Cause {
