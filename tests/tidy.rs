@@ -44,15 +44,8 @@ fn pingora_stays_at_its_two_places() {
 
 #[test]
 fn files_stay_small() {
-    for file in sources()
-        .iter()
-        .filter(|file| file.own_lines() > FILE_LINES_NOTED)
-    {
-        println!(
-            "note: {} has {} lines, give it a second look",
-            file.path,
-            file.own_lines()
-        );
+    for file in sources().iter().filter(|file| file.own_lines() > FILE_LINES_NOTED) {
+        println!("note: {} has {} lines, give it a second look", file.path, file.own_lines());
     }
     check(&sources(), file_size);
 }
@@ -79,10 +72,7 @@ fn every_file_says_what_it_owns() {
 
 #[test]
 fn banned_words_stay_out() {
-    let files: Vec<Source> = READ_FOR_WORDS
-        .iter()
-        .flat_map(|place| tree(place, None))
-        .collect();
+    let files: Vec<Source> = READ_FOR_WORDS.iter().flat_map(|place| tree(place, None)).collect();
     check(&files, words);
 }
 
@@ -108,9 +98,7 @@ fn readme_and_ci_run_the_same_tests() {
     let command = test_command(&ci).expect(".ci/run has one line TEST_COMMAND=\"...\"");
     match std::fs::read_to_string(root().join("README.md")) {
         Ok(readme) => assert!(
-            readme
-                .lines()
-                .any(|line| line.trim().trim_start_matches("$ ") == command),
+            readme.lines().any(|line| line.trim().trim_start_matches("$ ") == command),
             "README.md: show the tests' command as .ci/run has it, on a line of its own: {command}"
         ),
         Err(_) => println!("note: there is no README.md yet to compare with"),
@@ -118,15 +106,9 @@ fn readme_and_ci_run_the_same_tests() {
 }
 
 fn test_command(script: &str) -> Option<&str> {
-    let mut lines = script
-        .lines()
-        .filter_map(|line| line.strip_prefix("TEST_COMMAND=\""));
+    let mut lines = script.lines().filter_map(|line| line.strip_prefix("TEST_COMMAND=\""));
     let command = lines.next()?.strip_suffix('"');
-    if lines.next().is_some() {
-        None
-    } else {
-        command
-    }
+    if lines.next().is_some() { None } else { command }
 }
 
 fn root() -> PathBuf {
@@ -135,10 +117,7 @@ fn root() -> PathBuf {
 
 fn sources() -> Vec<Source> {
     let files = tree("src", Some("rs"));
-    assert!(
-        !files.is_empty(),
-        "src/ holds no Rust file: the rules would pass on nothing"
-    );
+    assert!(!files.is_empty(), "src/ holds no Rust file: the rules would pass on nothing");
     files
 }
 
@@ -157,11 +136,7 @@ fn collect(path: &Path, extension: Option<&str>, files: &mut Vec<Source>) {
         }
         let entries = std::fs::read_dir(path).expect("a folder of the tree can be read");
         for entry in entries {
-            collect(
-                &entry.expect("its entries can be read").path(),
-                extension,
-                files,
-            );
+            collect(&entry.expect("its entries can be read").path(), extension, files);
         }
         return;
     }
@@ -172,13 +147,8 @@ fn collect(path: &Path, extension: Option<&str>, files: &mut Vec<Source>) {
     let Ok(text) = std::fs::read_to_string(path) else {
         return;
     };
-    let relative = path
-        .strip_prefix(root())
-        .expect("it was found below the root");
-    files.push(Source::new(
-        &relative.to_string_lossy().replace('\\', "/"),
-        &text,
-    ));
+    let relative = path.strip_prefix(root()).expect("it was found below the root");
+    files.push(Source::new(&relative.to_string_lossy().replace('\\', "/"), &text));
 }
 
 fn check(files: &[Source], rule: fn(&Source) -> Vec<Finding>) {

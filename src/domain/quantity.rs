@@ -39,10 +39,7 @@ pub fn bytes(count: u64) -> String {
     UNITS
         .iter()
         .find(|(unit, _)| count >= *unit && count.is_multiple_of(*unit))
-        .map_or_else(
-            || format!("{} bytes", grouped(count)),
-            |(unit, name)| format!("{} {name}", count / unit),
-        )
+        .map_or_else(|| format!("{} bytes", grouped(count)), |(unit, name)| format!("{} {name}", count / unit))
 }
 
 /// A count with its thousands set apart: "1,234,567".
@@ -86,43 +83,21 @@ mod tests {
 
     #[test]
     fn durations_read_as_a_person_would_say_them() {
-        let said = [
-            0, 230, 1_000, 1_849, 30_004, 90_000, 119_960, 150_000, 600_000, 11_100_000,
-        ];
+        let said = [0, 230, 1_000, 1_849, 30_004, 90_000, 119_960, 150_000, 600_000, 11_100_000];
         let words = said.map(duration);
-        let expected = [
-            "0 ms",
-            "230 ms",
-            "1 s",
-            "1.8 s",
-            "30 s",
-            "90 s",
-            "120 s",
-            "2 min 30 s",
-            "10 min",
-            "3 h 5 min",
-        ];
+        let expected = ["0 ms", "230 ms", "1 s", "1.8 s", "30 s", "90 s", "120 s", "2 min 30 s", "10 min", "3 h 5 min"];
         assert_eq!(words, expected);
     }
 
     #[test]
     fn small_amounts_never_read_as_zero() {
-        assert_eq!(
-            [usd(0.0), usd(0.000_01), usd(0.0123), usd(12.5)],
-            ["$0", "less than $0.0001", "$0.0123", "$12.50"]
-        );
-        assert_eq!(
-            [micros(40), micros(1_250), micros(250_000)],
-            ["40 µs", "1.2 ms", "250 ms"]
-        );
+        assert_eq!([usd(0.0), usd(0.000_01), usd(0.0123), usd(12.5)], ["$0", "less than $0.0001", "$0.0123", "$12.50"]);
+        assert_eq!([micros(40), micros(1_250), micros(250_000)], ["40 µs", "1.2 ms", "250 ms"]);
     }
 
     #[test]
     fn counts_and_bytes_stay_exact() {
-        assert_eq!(
-            [grouped(7), grouped(1_234), grouped(1_234_567)],
-            ["7", "1,234", "1,234,567"]
-        );
+        assert_eq!([grouped(7), grouped(1_234), grouped(1_234_567)], ["7", "1,234", "1,234,567"]);
         assert_eq!([bytes(16 << 20), bytes(1_500)], ["16 MiB", "1,500 bytes"]);
     }
 }

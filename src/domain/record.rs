@@ -234,8 +234,5 @@ impl AttemptRecord {
 }
 
 fn cause_named(label: &str) -> Option<Cause> {
-    Cause::ALL
-        .iter()
-        .copied()
-        .find(|cause| cause.as_str() == label)
+    Cause::ALL.iter().copied().find(|cause| cause.as_str() == label)
 }

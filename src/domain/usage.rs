@@ -45,10 +45,7 @@ pub struct Price {
 impl Price {
     /// What `usage` costs in USD.
     #[must_use]
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "token counts stay far below 2^52"
-    )]
+    #[expect(clippy::cast_precision_loss, reason = "token counts stay far below 2^52")]
     pub fn cost_usd(&self, usage: &Usage) -> f64 {
         let cached = usage.cached_input.min(usage.input);
         let fresh = usage.input - cached;
@@ -65,17 +62,8 @@ mod tests {
 
     #[test]
     fn cached_input_is_charged_at_its_own_price() {
-        let price = Price {
-            input: 2.0,
-            output: 10.0,
-            cached_input: Some(0.5),
-        };
-        let usage = Usage {
-            input: 1_000_000,
-            output: 100_000,
-            cached_input: 400_000,
-            ..Usage::default()
-        };
+        let price = Price { input: 2.0, output: 10.0, cached_input: Some(0.5) };
+        let usage = Usage { input: 1_000_000, output: 100_000, cached_input: 400_000, ..Usage::default() };
         assert!((price.cost_usd(&usage) - (0.6 * 2.0 + 0.4 * 0.5 + 1.0)).abs() < 1e-9);
     }
 }

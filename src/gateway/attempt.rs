@@ -13,6 +13,7 @@ pub use request::{AttemptSpec, Credential, outgoing};
 
 use crate::domain::failure::{Evidence, Failure, Observation, classify};
 use crate::domain::usage::Usage;
+use crate::gateway::journal::Entry;
 use crate::gateway::provider::pace::{Fired, Pace};
 use crate::gateway::provider::transport::{Marks, Outgoing, Stage, Transport, Upstream};
 use crate::wire::chat::{ChunkFacts, Finish, read_chunk};
@@ -40,7 +41,10 @@ const BATCH_BYTES: usize = 64 << 10;
 #[derive(Debug)]
 pub enum Event {
     /// Frames for the journal; `gap`: since the content before them.
-    Frames { frames: Vec<SseFrame>, gap: Option<Duration> },
+    Frames {
+        frames: Vec<SseFrame>,
+        gap: Option<Duration>,
+    },
     /// An unstreamed answer.
     Whole(Bytes),
     Ended(Good),
@@ -60,10 +64,18 @@ pub struct Interrupted {
     /// The target's own refusal, as it came.
     pub answer: Option<TargetAnswer>,
     /// Frames of an empty answer, in case every target is empty.
-    pub empty: Vec<SseFrame>,
+    pub empty: Vec<Entry>,
     /// The refusal names `stream` or `stream_options`, which may be ours.
     pub names_streaming: Option<&'static str>,
     pub retry_after: Option<Duration>,
+}
+
+impl Interrupted {
+    /// A failure that no words of the target belong to.
+    #[must_use]
+    pub const fn without_answer(failure: Failure) -> Self {
+        Self { failure, answer: None, empty: Vec::new(), names_streaming: None, retry_after: None }
+    }
 }
 
 /// What was counted so far; shared, so that a dropped attempt can still be told.
@@ -339,7 +351,10 @@ impl Attempt {
         }
         if self.last_content.is_none() && (self.frames.len() > HELD_FRAMES_MAX || self.held_bytes > HELD_BYTES_MAX) {
             return Err(Observation::Garbled {
-                detail: format!("more than {HELD_FRAMES_MAX} frames or {} KiB came before any content", HELD_BYTES_MAX >> 10),
+                detail: format!(
+                    "more than {HELD_FRAMES_MAX} frames or {} KiB came before any content",
+                    HELD_BYTES_MAX >> 10
+                ),
             });
         }
         Ok(())
@@ -399,7 +414,8 @@ impl Attempt {
             return;
         }
         let finishes: Vec<Finish> = self.choices.iter().filter_map(|(_, finish)| *finish).collect();
-        let accepted_without_text = finishes.iter().any(|finish| matches!(finish, Finish::Length | Finish::ContentFilter));
+        let accepted_without_text =
+            finishes.iter().any(|finish| matches!(finish, Finish::Length | Finish::ContentFilter));
         if self.answers == 0 && !accepted_without_text {
             self.fail(Observation::Empty);
             return;
@@ -454,7 +470,7 @@ impl Attempt {
                 let empty = matches!(observation, Observation::Empty);
                 self.fail(observation);
                 if empty && let Some(Event::Failed(interrupted)) = self.events.back_mut() {
-                    interrupted.empty = vec![SseFrame { event: None, data: Bytes::from(body) }];
+                    interrupted.empty = vec![Entry::Whole(Bytes::from(body))];
                 }
             }
         }
@@ -481,12 +497,21 @@ impl Attempt {
             Observation::ErrorFrame { retry_after_ms, .. } => retry_after_ms.map(Duration::from_millis),
             _ => None,
         };
-        let empty = if matches!(observation, Observation::Empty) { std::mem::take(&mut self.frames) } else { Vec::new() };
+        let mut empty = Vec::new();
+        if matches!(observation, Observation::Empty) {
+            empty.extend(std::mem::take(&mut self.frames).into_iter().map(Entry::Frame));
+        }
         let answer = judge::answer_in_stream(&observation);
         let failure = classify(&self.evidence(observation));
         self.hand_out();
         self.state = State::Over;
-        self.events.push_back(Event::Failed(Box::new(Interrupted { failure, answer, empty, names_streaming: None, retry_after })));
+        self.events.push_back(Event::Failed(Box::new(Interrupted {
+            failure,
+            answer,
+            empty,
+            names_streaming: None,
+            retry_after,
+        })));
     }
 
     /// The state of this attempt as evidence of what ended it.
@@ -505,11 +530,5 @@ impl Attempt {
             pristine: self.spec.pristine,
             elapsed_ms: u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX),
         }
-    }
-
-    /// Whether the upstream spoke a whole answer although a stream was asked for.
-    #[must_use]
-    pub const fn began(&self) -> Instant {
-        self.began
     }
 }

@@ -59,7 +59,13 @@ pub struct OnDemand(Mutex<(u64, HashMap<String, (u64, Arc<Target>)>)>);
 ///
 /// # Errors
 /// [`Refused`] with what is wrong and as much of the request as was read.
-pub fn intake(settings: &Settings, catalog: &Catalog, on_demand: &OnDemand, headers: &HeaderMap, body: &[u8]) -> Result<Request, Box<Refused>> {
+pub fn intake(
+    settings: &Settings,
+    catalog: &Catalog,
+    on_demand: &OnDemand,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<Request, Box<Refused>> {
     let chat = ChatRequest::parse(body).map_err(|invalid| {
         Box::new(Refused {
             observation: Observation::Invalid { field: invalid.field, offset: invalid.offset, detail: invalid.detail },
@@ -70,12 +76,19 @@ pub fn intake(settings: &Settings, catalog: &Catalog, on_demand: &OnDemand, head
         })
     })?;
     let refused = |observation, route: &str, task: &str| {
-        Box::new(Refused { observation, model: chat.model.clone(), route: route.to_owned(), task: task.to_owned(), stream: chat.stream })
+        Box::new(Refused {
+            observation,
+            model: chat.model.clone(),
+            route: route.to_owned(),
+            task: task.to_owned(),
+            stream: chat.stream,
+        })
     };
     let named = name(settings, &chat.model).map_err(|observation| refused(observation, "", ""))?;
     let (task, task_reason, drop_metadata_task) =
         task(settings, &named, headers, &chat).map_err(|observation| refused(observation, named.route.as_str(), ""))?;
-    let budget = timeout_header(headers).map_err(|observation| refused(observation, named.route.as_str(), task.as_str()))?;
+    let budget =
+        timeout_header(headers).map_err(|observation| refused(observation, named.route.as_str(), task.as_str()))?;
     let candidates = candidates(settings, catalog, on_demand, &named, &task, &chat.model)
         .map_err(|observation| refused(observation, named.route.as_str(), task.as_str()))?;
     let mut needs = chat.needs.clone();
@@ -149,7 +162,12 @@ pub fn model_names(settings: &Settings) -> Vec<String> {
 
 /// Header, then metadata, then suffix, then default; the last says whether
 /// `metadata.task` was ours.
-fn task(settings: &Settings, named: &Named<'_>, headers: &HeaderMap, chat: &ChatRequest) -> Result<(Task, TaskReason, bool), Observation> {
+fn task(
+    settings: &Settings,
+    named: &Named<'_>,
+    headers: &HeaderMap,
+    chat: &ChatRequest,
+) -> Result<(Task, TaskReason, bool), Observation> {
     let known = |name: &str| settings.tasks.get(name).map(|task| task.task.clone());
     let from_metadata = chat.metadata_task.as_deref().and_then(known);
     let ours = from_metadata.is_some();
@@ -182,7 +200,10 @@ fn unknown_task(settings: &Settings, asked: &str) -> String {
     let asked = crate::wire::redact::redact(asked, 100);
     match near.first() {
         Some(near) => format!("there is no task \"{asked}\"; did you mean \"{near}\"?"),
-        None => format!("there is no task \"{asked}\"; there are: {}", settings.tasks.keys().cloned().collect::<Vec<_>>().join(", ")),
+        None => format!(
+            "there is no task \"{asked}\"; there are: {}",
+            settings.tasks.keys().cloned().collect::<Vec<_>>().join(", ")
+        ),
     }
 }
 
@@ -207,7 +228,10 @@ fn candidates(
     model: &str,
 ) -> Result<Vec<(Arc<Target>, String)>, Observation> {
     let listed = |list: &[Arc<Target>], why: &str| -> Vec<(Arc<Target>, String)> {
-        list.iter().enumerate().map(|(place, target)| (Arc::clone(target), format!("number {} of {why}", place + 1))).collect()
+        list.iter()
+            .enumerate()
+            .map(|(place, target)| (Arc::clone(target), format!("number {} of {why}", place + 1)))
+            .collect()
     };
     match named.kind {
         RouteKind::Targets(list) => Ok(listed(list, &format!("route \"{}\"", named.route))),

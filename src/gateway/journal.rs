@@ -36,7 +36,8 @@ impl Entry {
 /// How the answer ended.
 #[derive(Debug, Clone)]
 pub enum Ending {
-    Complete,
+    /// Complete; the report goes along where it was asked for.
+    Complete { report: Option<serde_json::Value> },
     /// An error instead of the answer, or, once headers are out, in the middle
     /// of it.
     Error(ErrorAnswer),
@@ -347,11 +348,11 @@ mod tests {
         assert!(poll(&mut first, true).is_none());
         let mut second = journal.attach(1).expect("kept");
         journal.append([frame("c")]);
-        journal.end(Ending::Complete);
+        journal.end(Ending::Complete { report: None });
         assert_eq!(poll(&mut first, true).expect("ready").entries, [frame("c")]);
         let rest = poll(&mut second, true).expect("ready");
         assert_eq!(rest.entries, [frame("b"), frame("c")]);
-        assert!(matches!(rest.ending, Some(Ending::Complete)));
+        assert!(matches!(rest.ending, Some(Ending::Complete { .. })));
     }
 
     #[test]

@@ -1,8 +1,21 @@
 //! The gateway role: one base URL that answers, falls back and explains itself.
+//!
+//! The path of a request, a verb and a file each:
+//! `accept → admit → intake → plan → attempt → relay → settle`. Invariant: it
+//! has one way out, `settle`.
+
+pub mod admit;
 pub mod attempt;
+pub mod door;
+pub mod events;
+pub mod exchange;
 pub mod intake;
 pub mod journal;
 pub mod lifecycle;
 pub mod plan;
 pub mod provider;
+pub mod record;
+pub mod relay;
 pub mod settings;
+pub mod settle;
+pub mod state;

@@ -64,7 +64,11 @@ pub fn plan(input: &PlanInput<'_>) -> Result<Itinerary, (Observation, PlanRecord
             continue;
         }
         let limits = limits(target, input);
-        record.steps.push(PlanStep { target: target.name.to_string(), reason: reason.clone(), clocks: clocks(&limits) });
+        record.steps.push(PlanStep {
+            target: target.name.to_string(),
+            reason: reason.clone(),
+            clocks: clocks(&limits),
+        });
         steps.push(Step { target: Arc::clone(target), limits });
     }
     if steps.is_empty() {
@@ -76,7 +80,8 @@ pub fn plan(input: &PlanInput<'_>) -> Result<Itinerary, (Observation, PlanRecord
 
 /// Why a target cannot serve this, and whether its window alone is the reason.
 fn reject(target: &Target, input: &PlanInput<'_>) -> Option<(String, bool)> {
-    let missing: Vec<&str> = input.needs.iter().filter(|need| !target.capabilities.meets(**need)).map(|need| need.as_str()).collect();
+    let missing: Vec<&str> =
+        input.needs.iter().filter(|need| !target.capabilities.meets(**need)).map(|need| need.as_str()).collect();
     if !missing.is_empty() {
         return Some((format!("the request needs {}, which it does not declare", missing.join(" and ")), false));
     }
@@ -112,7 +117,11 @@ fn clocks(limits: &Limits) -> Vec<PlanClock> {
         .iter()
         .map(|clock| {
             let Limit { value, source } = limits.of(*clock);
-            PlanClock { clock: *clock, limit_ms: value.map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)), source }
+            PlanClock {
+                clock: *clock,
+                limit_ms: value.map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)),
+                source,
+            }
         })
         .collect()
 }
@@ -126,7 +135,11 @@ mod tests {
         let mut raw = RawSettings::default();
         raw.providers.insert(
             "p".into(),
-            RawProvider { dialect: Some("openai".into()), base_url: Some("http://127.0.0.1:1".into()), ..RawProvider::default() },
+            RawProvider {
+                dialect: Some("openai".into()),
+                base_url: Some("http://127.0.0.1:1".into()),
+                ..RawProvider::default()
+            },
         );
         for (name, window, capabilities) in list {
             raw.targets.insert(
@@ -165,7 +178,8 @@ mod tests {
 
     #[test]
     fn candidates_keep_their_order_and_the_unfit_are_left_out() {
-        let list = targets(&[("small", Some(1000), None), ("text", None, Some(&[])), ("all", None, Some(&["tools", "web"]))]);
+        let list =
+            targets(&[("small", Some(1000), None), ("text", None, Some(&[])), ("all", None, Some(&["tools", "web"]))]);
         let names = |list: &[&str]| Ok(list.iter().map(|name| (*name).to_owned()).collect());
         assert_eq!(planned(&list, &[], 10), names(&["small", "text", "all"]));
         assert_eq!(planned(&list, &[Need::Tools], 10), names(&["small", "all"]));

@@ -13,7 +13,9 @@ pub fn refuse_foreign(headers: &HeaderMap, allowed: &[String]) -> Option<String>
     for value in headers.get_all(HOST) {
         let host = value.to_str().ok().and_then(host_of);
         if !host.is_some_and(|host| is_known(host, allowed)) {
-            return Some("the Host header is no loopback name; add the name to gateway.allowed_hosts if it is yours".to_owned());
+            return Some(
+                "the Host header is no loopback name; add the name to gateway.allowed_hosts if it is yours".to_owned(),
+            );
         }
     }
     let origin = headers.get(ORIGIN)?.to_str().unwrap_or("null");
@@ -34,7 +36,12 @@ fn host_of(authority: &str) -> Option<&str> {
     if let Some(rest) = authority.strip_prefix('[') {
         return rest.split_once(']').map(|(host, _)| host);
     }
-    Some(authority.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit())).map_or(authority, |(host, _)| host))
+    Some(
+        authority
+            .rsplit_once(':')
+            .filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()))
+            .map_or(authority, |(host, _)| host),
+    )
 }
 
 fn is_known(host: &str, allowed: &[String]) -> bool {
@@ -58,13 +65,32 @@ mod tests {
 
     #[test]
     fn loopback_and_allowed_names_pass_and_nothing_that_looks_like_them() {
-        for host in ["localhost", "LOCALHOST:4000", "127.0.0.1:4000", "127.9.9.9", "[::1]:4000", "a.localhost", "gw.example:80", "localhost."] {
+        for host in [
+            "localhost",
+            "LOCALHOST:4000",
+            "127.0.0.1:4000",
+            "127.9.9.9",
+            "[::1]:4000",
+            "a.localhost",
+            "gw.example:80",
+            "localhost.",
+        ] {
             assert!(!refused(Some(host), None), "{host}");
         }
-        for host in ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example:4000", "localhost@evil.example", "0.0.0.0", "10.0.0.1", "[::2]"] {
+        for host in [
+            "evil.example",
+            "127.0.0.1.evil.example",
+            "localhost.evil.example:4000",
+            "localhost@evil.example",
+            "0.0.0.0",
+            "10.0.0.1",
+            "[::2]",
+        ] {
             assert!(refused(Some(host), None), "{host}");
         }
-        for origin in ["https://evil.example", "null", "file://", "http://127.0.0.1.evil.example", "chrome-extension://abc"] {
+        for origin in
+            ["https://evil.example", "null", "file://", "http://127.0.0.1.evil.example", "chrome-extension://abc"]
+        {
             assert!(refused(Some("localhost"), Some(origin)), "{origin}");
         }
         for origin in ["http://localhost:3000", "https://gw.example", "http://[::1]:9"] {

@@ -67,7 +67,10 @@ pub fn bind(addr: SocketAddr) -> std::io::Result<Bound> {
 /// (connections go on). Runs on the caller's runtime.
 pub async fn open<A: App>(name: &str, bound: Vec<Bound>, app: A, limits: DoorLimits, closing: watch::Receiver<bool>) {
     let mut fds = Fds::new();
-    let mut service = Service::new(name.to_owned(), Adapter { app, limits, closing: closing.clone(), options: HttpServerOptions::default() });
+    let mut service = Service::new(
+        name.to_owned(),
+        Adapter { app, limits, closing: closing.clone(), options: HttpServerOptions::default() },
+    );
     for one in bound {
         let key = one.addr.to_string();
         fds.add(key.clone(), one.listener.into_raw_fd());
@@ -87,7 +90,8 @@ struct Adapter<A> {
 #[async_trait]
 impl<A: App> HttpServerApp for Adapter<A> {
     async fn process_new_http(self: &Arc<Self>, session: ServerSession, _: &ShutdownWatch) -> Option<ReusedHttpStream> {
-        let mut session = Session::accept(session, self.limits, self.closing.clone(), |what| self.app.malformed(what)).await?;
+        let mut session =
+            Session::accept(session, self.limits, self.closing.clone(), |what| self.app.malformed(what)).await?;
         self.app.serve(&mut session).await;
         session.end().await
     }

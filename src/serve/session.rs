@@ -40,7 +40,9 @@ pub enum Malformed {
 /// Why a body was not read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BodyError {
-    TooLarge { max: usize },
+    TooLarge {
+        max: usize,
+    },
     /// Nothing arrived for this long.
     Stalled(Duration),
     Gone,
@@ -103,7 +105,14 @@ impl Session {
             }
             // The connection was closed before a request began.
             Ok(Ok(false)) => return None,
-            Ok(Err(error)) if matches!(error.etype(), ErrorType::ReadError | ErrorType::ConnectionClosed | ErrorType::ReadTimedout) => return None,
+            Ok(Err(error))
+                if matches!(
+                    error.etype(),
+                    ErrorType::ReadError | ErrorType::ConnectionClosed | ErrorType::ReadTimedout
+                ) =>
+            {
+                return None;
+            }
             Ok(Err(_)) => Malformed::NotHttp,
             Err(_) if reused => return None,
             Err(_) => Malformed::HeadStalled(limits.head_timeout),
@@ -157,12 +166,18 @@ impl Session {
     /// # Errors
     /// Why there is none; the session can still answer.
     pub async fn read_body(&mut self, max: usize) -> Result<Bytes, BodyError> {
-        let declared = self.headers().get(http::header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+        let declared = self
+            .headers()
+            .get(http::header::CONTENT_LENGTH)
+            .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
         if declared.is_some_and(|length| length > max) {
             self.close_after();
             return Err(BodyError::TooLarge { max });
         }
-        let waits = self.headers().get(http::header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+        let waits = self
+            .headers()
+            .get(http::header::EXPECT)
+            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
         if waits {
             self.inner.write_continue_response().await.map_err(|_| BodyError::Gone)?;
         }
@@ -192,7 +207,12 @@ impl Session {
     ///
     /// # Errors
     /// The client is gone or stalled.
-    pub async fn begin(&mut self, status: u16, headers: &[(HeaderName, HeaderValue)], length: Option<usize>) -> Result<(), SendError> {
+    pub async fn begin(
+        &mut self,
+        status: u16,
+        headers: &[(HeaderName, HeaderValue)],
+        length: Option<usize>,
+    ) -> Result<(), SendError> {
         if self.is_closing() {
             self.close_after();
         }

@@ -59,7 +59,9 @@ impl Store {
             sqlx::raw_sql(*migration).execute(&mut *tx).await?;
         }
         if done < migrations.len() {
-            sqlx::raw_sql(sqlx::AssertSqlSafe(format!("PRAGMA user_version = {}", migrations.len()))).execute(&mut *tx).await?;
+            sqlx::raw_sql(sqlx::AssertSqlSafe(format!("PRAGMA user_version = {}", migrations.len())))
+                .execute(&mut *tx)
+                .await?;
         }
         tx.commit().await
     }

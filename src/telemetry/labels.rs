@@ -20,7 +20,18 @@ macro_rules! labels {
 }
 
 labels!(
-    Clock, Cause, Phase, Side, ProviderName, RouteName, TargetName, AttemptOutcome, Outcome, Purpose, Task, TaskReason
+    Clock,
+    Cause,
+    Phase,
+    Side,
+    ProviderName,
+    RouteName,
+    TargetName,
+    AttemptOutcome,
+    Outcome,
+    Purpose,
+    Task,
+    TaskReason
 );
 
 /// Absent: `none`.

@@ -5,10 +5,7 @@ use super::scan::*;
 use super::test_command;
 
 fn found(rule: fn(&Source) -> Vec<Finding>, path: &str, text: &str) -> Vec<usize> {
-    rule(&Source::new(path, text))
-        .into_iter()
-        .map(|finding| finding.line)
-        .collect()
+    rule(&Source::new(path, text)).into_iter().map(|finding| finding.line).collect()
 }
 
 #[test]
@@ -16,71 +13,31 @@ fn an_import_may_not_go_up_or_sideways() {
     let path = "src/wire/chat.rs";
     assert_eq!(found(floors, path, "\nuse crate::gateway::plan;\n"), [2]);
     assert_eq!(found(floors, path, "fn f() { crate::store::open() }"), [1]);
-    assert_eq!(
-        found(floors, path, "use crate::{domain::ids, serve::{a, wire}};"),
-        [1]
-    );
+    assert_eq!(found(floors, path, "use crate::{domain::ids, serve::{a, wire}};"), [1]);
     assert_eq!(found(floors, path, "use crate::attic::box_of_things;"), [1]);
     assert!(found(floors, path, "use crate::{domain::ids, wire::sse};").is_empty());
-    assert!(
-        found(
-            floors,
-            path,
-            "// crate::gateway\n/* crate::boot */ let s = \"crate::boot\";"
-        )
-        .is_empty()
-    );
+    assert!(found(floors, path, "// crate::gateway\n/* crate::boot */ let s = \"crate::boot\";").is_empty());
     assert!(found(floors, path, "pub(in crate::wire) fn f() {}").is_empty());
 }
 
 #[test]
 fn roles_do_not_know_each_other_and_the_doorbell_may_ring_anyone() {
-    assert_eq!(
-        found(floors, "src/sim/mod.rs", "use crate::gateway::plan;"),
-        [1]
-    );
+    assert_eq!(found(floors, "src/sim/mod.rs", "use crate::gateway::plan;"), [1]);
     assert_eq!(found(floors, "src/cellar/mod.rs", ""), [1]);
-    assert_eq!(
-        found(
-            floors,
-            "src/main.rs",
-            "fn main() { tautline::attic::run() }"
-        ),
-        [1]
-    );
+    assert_eq!(found(floors, "src/main.rs", "fn main() { tautline::attic::run() }"), [1]);
     assert!(found(floors, "src/main.rs", "fn main() { tautline::boot::run() }").is_empty());
-    assert!(
-        found(
-            floors,
-            "src/lib.rs",
-            "pub mod anything; use crate::anything;"
-        )
-        .is_empty()
-    );
+    assert!(found(floors, "src/lib.rs", "pub mod anything; use crate::anything;").is_empty());
 }
 
 #[test]
 fn super_does_not_slip_past_the_floors() {
-    assert_eq!(
-        found(floors, "src/wire/mod.rs", "use super::gateway::plan;"),
-        [1]
-    );
-    assert_eq!(
-        found(floors, "src/wire/chat.rs", "use super::super::gateway;"),
-        [1]
-    );
+    assert_eq!(found(floors, "src/wire/mod.rs", "use super::gateway::plan;"), [1]);
+    assert_eq!(found(floors, "src/wire/chat.rs", "use super::super::gateway;"), [1]);
     assert!(found(floors, "src/wire/chat.rs", "use super::sse;").is_empty());
     assert!(found(floors, "src/wire/chat/tool.rs", "use super::super::sse;").is_empty());
     let tests = "mod tests {\n    use super::*;\n    use super::super::sse;\n}\n";
     assert!(found(floors, "src/wire/chat.rs", tests).is_empty());
-    assert_eq!(
-        found(
-            floors,
-            "src/wire/chat.rs",
-            &format!("{tests}use super::super::a;")
-        ),
-        [5]
-    );
+    assert_eq!(found(floors, "src/wire/chat.rs", &format!("{tests}use super::super::a;")), [5]);
 }
 
 #[test]
@@ -95,10 +52,7 @@ fn pingora_may_not_wander() {
 #[test]
 fn long_files_are_refused_and_their_tests_not_counted() {
     let long = "//\n".repeat(FILE_LINES_MAX + 1);
-    assert_eq!(
-        found(file_size, "src/wire/sse.rs", &long),
-        [FILE_LINES_MAX + 1]
-    );
+    assert_eq!(found(file_size, "src/wire/sse.rs", &long), [FILE_LINES_MAX + 1]);
     let tested = format!("fn f() {{}}\n\n#[cfg(test)]\nmod tests {{\n{long}}}\n");
     assert!(found(file_size, "src/wire/sse.rs", &tested).is_empty());
     assert_eq!(found(file_size, "src/main.rs", &"//\n".repeat(41)), [41]);
@@ -108,9 +62,7 @@ fn long_files_are_refused_and_their_tests_not_counted() {
 fn long_functions_are_refused_and_flat_matches_are_not() {
     let path = "src/wire/sse.rs";
     let body = "        step();\n".repeat(FUNCTION_LINES_MAX);
-    let long = format!(
-        "impl A {{\n    pub(crate) async fn f(\n        a: u8,\n    ) -> u8 {{\n{body}    }}\n}}\n"
-    );
+    let long = format!("impl A {{\n    pub(crate) async fn f(\n        a: u8,\n    ) -> u8 {{\n{body}    }}\n}}\n");
     assert_eq!(found(function_size, path, &long), [2]);
     let arms = "        A => \"; {\",\n".repeat(FUNCTION_LINES_MAX);
     let flat = format!("const fn f(a: A) -> B {{\n    match a {{\n{arms}    }}\n}}\n");
@@ -124,10 +76,7 @@ fn long_functions_are_refused_and_flat_matches_are_not() {
 #[test]
 fn functions_are_measured_from_fn_to_brace() {
     let code = "fn a() {\n    let f = || {\n    };\n}\n\npub(in crate::x) unsafe fn b(\n) {\n}\n";
-    let sizes: Vec<_> = functions(code)
-        .iter()
-        .map(|f| (f.name(), f.line, f.lines.len()))
-        .collect();
+    let sizes: Vec<_> = functions(code).iter().map(|f| (f.name(), f.line, f.lines.len())).collect();
     assert_eq!(sizes, [("a".to_owned(), 1, 4), ("b".to_owned(), 6, 3)]);
 }
 
@@ -149,21 +98,14 @@ fn mod_files_may_not_grow_a_story() {
 
 #[test]
 fn files_without_a_doc_are_refused() {
-    assert_eq!(
-        found(module_doc, "src/wire/sse.rs", "use a;\n//! late"),
-        [1]
-    );
+    assert_eq!(found(module_doc, "src/wire/sse.rs", "use a;\n//! late"), [1]);
     assert!(found(module_doc, "src/wire/sse.rs", "//! Owns sse.\n").is_empty());
 }
 
 #[test]
 fn every_banned_word_is_found() {
     for (word, _) in BANNED_WORDS {
-        assert_eq!(
-            found(words, "README.md", &format!("a\n {word} b")),
-            [2],
-            "{word}"
-        );
+        assert_eq!(found(words, "README.md", &format!("a\n {word} b")), [2], "{word}");
     }
     assert!(found(words, "README.md", concat!("target/wo", "rk/a")).is_empty());
 }
@@ -193,12 +135,6 @@ fn literals_and_comments_are_blanked_in_place() {
 
 #[test]
 fn the_test_command_stands_on_one_line_only() {
-    assert_eq!(
-        test_command("a\nTEST_COMMAND=\"cargo x\"\n"),
-        Some("cargo x")
-    );
-    assert_eq!(
-        test_command("TEST_COMMAND=\"a\"\nTEST_COMMAND=\"b\"\n"),
-        None
-    );
+    assert_eq!(test_command("a\nTEST_COMMAND=\"cargo x\"\n"), Some("cargo x"));
+    assert_eq!(test_command("TEST_COMMAND=\"a\"\nTEST_COMMAND=\"b\"\n"), None);
 }

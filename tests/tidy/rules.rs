@@ -28,9 +28,7 @@ pub const FLOORS: [(&str, u8); 14] = [
     ("domain", 0),
 ];
 
-pub const BANNED_NAMES: [&str; 7] = [
-    "util", "utils", "common", "helpers", "manager", "types", "misc",
-];
+pub const BANNED_NAMES: [&str; 7] = ["util", "utils", "common", "helpers", "manager", "types", "misc"];
 
 /// Spelt in two halves, since this file is read as well.
 pub const BANNED_WORDS: [(&str, &str); 13] = [
@@ -41,27 +39,12 @@ pub const BANNED_WORDS: [(&str, &str); 13] = [
     (concat!("db", "g!("), "take it out"),
     (concat!("crates", ".io"), "name no package registry's host"),
     (concat!("pypi", ".org"), "name no package registry's host"),
-    (
-        concat!("python", "hosted.org"),
-        "name no package registry's host",
-    ),
+    (concat!("python", "hosted.org"), "name no package registry's host"),
     (concat!("npm", "js.org"), "name no package registry's host"),
-    (
-        concat!("proxy.", "golang.org"),
-        "name no package registry's host",
-    ),
-    (
-        concat!("deb.", "debian.org"),
-        "name no package registry's host",
-    ),
-    (
-        concat!("/wo", "rk/"),
-        "use a path relative to the repository",
-    ),
-    (
-        concat!("/ro", "ot/"),
-        "use a path relative to the repository",
-    ),
+    (concat!("proxy.", "golang.org"), "name no package registry's host"),
+    (concat!("deb.", "debian.org"), "name no package registry's host"),
+    (concat!("/wo", "rk/"), "use a path relative to the repository"),
+    (concat!("/ro", "ot/"), "use a path relative to the repository"),
 ];
 
 /// Something that breaks a rule: its line (from 1) and how to mend it.
@@ -72,10 +55,7 @@ pub struct Finding {
 }
 
 pub fn finding(line: usize, fix: impl Into<String>) -> Finding {
-    Finding {
-        line,
-        fix: fix.into(),
-    }
+    Finding { line, fix: fix.into() }
 }
 
 /// `use crate::X` and `crate::X::` may only go to a lower floor or stay in the room.
@@ -85,18 +65,12 @@ pub fn floors(file: &Source) -> Vec<Finding> {
     }
     let room = file.room();
     let Some(own) = floor_of(room) else {
-        return vec![finding(
-            1,
-            format!("the room `{room}` is on no floor: add it to FLOORS"),
-        )];
+        return vec![finding(1, format!("the room `{room}` is on no floor: add it to FLOORS"))];
     };
     let mut findings = Vec::new();
     for (line, other) in rooms_named(file) {
         match floor_of(&other) {
-            None => findings.push(finding(
-                line,
-                format!("`{other}` is no room of the floor plan"),
-            )),
+            None => findings.push(finding(line, format!("`{other}` is no room of the floor plan"))),
             Some(_) if other == room => {}
             Some(floor) if floor < own => {}
             Some(floor) => findings.push(finding(
@@ -117,10 +91,7 @@ pub fn floor_of(room: &str) -> Option<u8> {
     if room == "main" {
         return Some(5);
     }
-    FLOORS
-        .iter()
-        .find(|(name, _)| *name == room)
-        .map(|(_, floor)| *floor)
+    FLOORS.iter().find(|(name, _)| *name == room).map(|(_, floor)| *floor)
 }
 
 /// Every room that a path from the crate's root names, with its line.
@@ -172,26 +143,15 @@ pub fn first_segments(rest: &str) -> Vec<String> {
 
 /// `super::super::` far enough to leave the room would slip past the floors.
 pub fn escapes(file: &Source) -> Vec<Finding> {
-    let depth = file
-        .path
-        .trim_start_matches("src/")
-        .trim_end_matches("/mod.rs")
-        .split('/')
-        .count();
+    let depth = file.path.trim_start_matches("src/").trim_end_matches("/mod.rs").split('/').count();
     let mut findings = Vec::new();
     for (index, line) in file.code.lines().enumerate() {
         let mut rest = line;
         while let Some(at) = rest.find("super::") {
-            let chain = rest[at..]
-                .split("super::")
-                .take_while(|part| part.is_empty())
-                .count();
+            let chain = rest[at..].split("super::").take_while(|part| part.is_empty()).count();
             let supers = chain.max(1);
             if supers >= depth + inline_depth(&file.code, index) {
-                findings.push(finding(
-                    index + 1,
-                    "leave the room by `crate::`, not by `super::`",
-                ));
+                findings.push(finding(index + 1, "leave the room by `crate::`, not by `super::`"));
             }
             rest = &rest[at + supers * "super::".len()..];
         }
@@ -203,10 +163,7 @@ pub fn escapes(file: &Source) -> Vec<Finding> {
 pub fn inline_depth(code: &str, index: usize) -> usize {
     let mut open: Vec<usize> = Vec::new();
     for line in code.lines().take(index) {
-        let declares = line
-            .trim_start()
-            .trim_start_matches("pub ")
-            .starts_with("mod ");
+        let declares = line.trim_start().trim_start_matches("pub ").starts_with("mod ");
         if declares && line.trim_end().ends_with('{') {
             open.push(indent(line));
         } else if line.trim() == "}" && open.last() == Some(&indent(line)) {
@@ -223,24 +180,13 @@ pub fn pingora(file: &Source) -> Vec<Finding> {
     if allowed {
         return Vec::new();
     }
-    lines_with(&file.code, |line| {
-        line.contains("pingora_") || line.contains("pingora::")
-    })
-    .map(|line| {
-        finding(
-            line,
-            "pingora stops at `serve/` and `gateway/provider/transport.rs`",
-        )
-    })
-    .collect()
+    lines_with(&file.code, |line| line.contains("pingora_") || line.contains("pingora::"))
+        .map(|line| finding(line, "pingora stops at `serve/` and `gateway/provider/transport.rs`"))
+        .collect()
 }
 
 pub fn file_size(file: &Source) -> Vec<Finding> {
-    let bound = if file.path == "src/main.rs" {
-        MAIN_LINES_MAX
-    } else {
-        FILE_LINES_MAX
-    };
+    let bound = if file.path == "src/main.rs" { MAIN_LINES_MAX } else { FILE_LINES_MAX };
     let lines = file.own_lines();
     if lines <= bound {
         return Vec::new();
@@ -258,9 +204,7 @@ pub fn function_size(file: &Source) -> Vec<Finding> {
             let name = function.name();
             finding(
                 function.line,
-                format!(
-                    "`{name}` has {lines} lines, {FUNCTION_LINES_MAX} are allowed: name its parts"
-                ),
+                format!("`{name}` has {lines} lines, {FUNCTION_LINES_MAX} are allowed: name its parts"),
             )
         })
         .collect()
@@ -271,12 +215,7 @@ pub fn names(file: &Source) -> Vec<Finding> {
         .split('/')
         .map(|part| part.trim_end_matches(".rs"))
         .filter(|part| BANNED_NAMES.contains(part))
-        .map(|part| {
-            finding(
-                1,
-                format!("`{part}` says nothing: let it live with its one user"),
-            )
-        })
+        .map(|part| finding(1, format!("`{part}` says nothing: let it live with its one user")))
         .collect()
 }
 
@@ -287,21 +226,11 @@ pub fn mod_file(file: &Source) -> Vec<Finding> {
     functions(file.own_code())
         .into_iter()
         .filter(|function| {
-            let bound = if function.indent == 0 {
-                MOD_FUNCTION_LINES_MAX
-            } else {
-                MOD_METHOD_LINES_MAX
-            };
+            let bound = if function.indent == 0 { MOD_FUNCTION_LINES_MAX } else { MOD_METHOD_LINES_MAX };
             function.lines.len() > bound
         })
         .map(|function| {
-            finding(
-                function.line,
-                format!(
-                    "`mod.rs` holds docs and re-exports: give `{}` a file",
-                    function.name()
-                ),
-            )
+            finding(function.line, format!("`mod.rs` holds docs and re-exports: give `{}` a file", function.name()))
         })
         .collect()
 }
@@ -310,10 +239,7 @@ pub fn module_doc(file: &Source) -> Vec<Finding> {
     if file.text.starts_with("//!") {
         return Vec::new();
     }
-    vec![finding(
-        1,
-        "open with `//!`: what it owns, what it refuses, one invariant",
-    )]
+    vec![finding(1, "open with `//!`: what it owns, what it refuses, one invariant")]
 }
 
 pub fn words(file: &Source) -> Vec<Finding> {
@@ -321,8 +247,8 @@ pub fn words(file: &Source) -> Vec<Finding> {
     for (word, fix) in BANNED_WORDS {
         for (at, _) in file.text.match_indices(word) {
             // `a/work/b` is a path of ours; one that begins with it is somebody's machine.
-            let inside = word.starts_with('/')
-                && file.text[..at].ends_with(|c: char| is_word(c) || ".-*})".contains(c));
+            let inside =
+                word.starts_with('/') && file.text[..at].ends_with(|c: char| is_word(c) || ".-*})".contains(c));
             if !inside {
                 findings.push(finding(line_of(&file.text, at), format!("`{word}`: {fix}")));
             }
@@ -333,12 +259,7 @@ pub fn words(file: &Source) -> Vec<Finding> {
 
 pub fn unwraps(file: &Source) -> Vec<Finding> {
     lines_with(file.own_code(), |line| line.contains(".unwrap()"))
-        .map(|line| {
-            finding(
-                line,
-                "`expect` the invariant that makes it unreachable, or return it",
-            )
-        })
+        .map(|line| finding(line, "`expect` the invariant that makes it unreachable, or return it"))
         .collect()
 }
 
@@ -347,12 +268,7 @@ pub fn environment(file: &Source) -> Vec<Finding> {
         return Vec::new();
     }
     lines_with(&file.code, |line| line.contains("env::var"))
-        .map(|line| {
-            finding(
-                line,
-                "only `boot` reads the environment: take it as a setting",
-            )
-        })
+        .map(|line| finding(line, "only `boot` reads the environment: take it as a setting"))
         .collect()
 }
 

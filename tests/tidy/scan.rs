@@ -11,21 +11,13 @@ pub struct Source {
 
 impl Source {
     pub fn new(path: &str, text: &str) -> Self {
-        Self {
-            path: path.to_owned(),
-            text: text.to_owned(),
-            code: blank(text),
-        }
+        Self { path: path.to_owned(), text: text.to_owned(), code: blank(text) }
     }
 
     /// The first part of the path below `src`: a folder or a file.
     pub fn room(&self) -> &str {
         let below = self.path.trim_start_matches("src/");
-        below
-            .split('/')
-            .next()
-            .unwrap_or(below)
-            .trim_end_matches(".rs")
+        below.split('/').next().unwrap_or(below).trim_end_matches(".rs")
     }
 
     /// Code without the trailing `#[cfg(test)] mod tests` block; a file of tests has none.
@@ -33,9 +25,7 @@ impl Source {
         if self.path.ends_with("/tests.rs") || self.path.contains("/tests/") {
             return "";
         }
-        self.code
-            .find("\n#[cfg(test)]\nmod tests")
-            .map_or(&self.code, |end| &self.code[..end])
+        self.code.find("\n#[cfg(test)]\nmod tests").map_or(&self.code, |end| &self.code[..end])
     }
 
     pub fn own_lines(&self) -> usize {
@@ -60,23 +50,11 @@ impl Function<'_> {
     /// little beside it: long, but read at a glance.
     pub fn is_flat_match(&self) -> bool {
         let statements = self.lines.iter().filter(|line| line.contains(';')).count();
-        let matches = self
-            .lines
-            .iter()
-            .filter(|line| line.contains("match "))
-            .count();
-        let mut arms = self
-            .lines
-            .iter()
-            .enumerate()
-            .filter(|(_, line)| line.ends_with("=> {"));
+        let matches = self.lines.iter().filter(|line| line.contains("match ")).count();
+        let mut arms = self.lines.iter().enumerate().filter(|(_, line)| line.ends_with("=> {"));
         let short = arms.all(|(index, opening)| {
             let close = format!("{}}}", " ".repeat(indent(opening)));
-            self.lines
-                .iter()
-                .skip(index + 1)
-                .take(2)
-                .any(|line| line.starts_with(&close))
+            self.lines.iter().skip(index + 1).take(2).any(|line| line.starts_with(&close))
         });
         matches > 0 && statements <= 3 && short
     }
@@ -91,10 +69,7 @@ pub fn functions(code: &str) -> Vec<Function<'_>> {
             continue;
         }
         let depth = indent(line);
-        let Some(body) = lines[index..]
-            .iter()
-            .position(|line| line.contains(['{', ';']))
-        else {
+        let Some(body) = lines[index..].iter().position(|line| line.contains(['{', ';'])) else {
             continue;
         };
         let opening = lines[index + body].trim_end();
@@ -102,16 +77,9 @@ pub fn functions(code: &str) -> Vec<Function<'_>> {
             body + 1
         } else {
             let close = |line: &&str| indent(line) == depth && line.trim_start().starts_with('}');
-            lines[index..]
-                .iter()
-                .position(close)
-                .map_or(lines.len() - index, |end| end + 1)
+            lines[index..].iter().position(close).map_or(lines.len() - index, |end| end + 1)
         };
-        found.push(Function {
-            line: index + 1,
-            indent: depth,
-            lines: lines[index..index + length].to_vec(),
-        });
+        found.push(Function { line: index + 1, indent: depth, lines: lines[index..index + length].to_vec() });
     }
     found
 }
@@ -126,10 +94,7 @@ pub fn declares_function(line: &str) -> bool {
             return false;
         };
         let qualifier = word.starts_with("pub")
-            || [
-                "const", "async", "unsafe", "extern", "default", "in", "\" \"",
-            ]
-            .contains(&word)
+            || ["const", "async", "unsafe", "extern", "default", "in", "\" \""].contains(&word)
             || word.ends_with(')') && line.trim_start().starts_with("pub(");
         if !qualifier {
             return false;
@@ -151,11 +116,7 @@ pub fn blank(text: &str) -> String {
             let width = rest.chars().next().map_or(1, char::len_utf8);
             out.extend_from_slice(&bytes[at..at + width]);
         } else {
-            out.extend(
-                bytes[at..at + length]
-                    .iter()
-                    .map(|byte| if *byte == b'\n' { b'\n' } else { b' ' }),
-            );
+            out.extend(bytes[at..at + length].iter().map(|byte| if *byte == b'\n' { b'\n' } else { b' ' }));
         }
     }
     String::from_utf8(out).expect("whole characters were copied or blanked")
@@ -195,11 +156,7 @@ pub fn literal(text: &str, at: usize) -> Option<usize> {
         if raw[hashes..].starts_with('"') {
             let close = format!("\"{}", "#".repeat(hashes));
             let body = rest.len() - raw.len() + hashes + 1;
-            return Some(
-                rest[body..]
-                    .find(&close)
-                    .map_or(rest.len(), |end| body + end + close.len()),
-            );
+            return Some(rest[body..].find(&close).map_or(rest.len(), |end| body + end + close.len()));
         }
     }
     let inner = rest.strip_prefix('\'')?;
@@ -237,8 +194,5 @@ pub fn line_of(text: &str, at: usize) -> usize {
 }
 
 pub fn lines_with(code: &str, wanted: impl Fn(&str) -> bool) -> impl Iterator<Item = usize> {
-    code.lines()
-        .enumerate()
-        .filter(move |(_, line)| wanted(line))
-        .map(|(index, _)| index + 1)
+    code.lines().enumerate().filter(move |(_, line)| wanted(line)).map(|(index, _)| index + 1)
 }

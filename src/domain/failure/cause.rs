@@ -199,9 +199,7 @@ impl Cause {
             | Self::Draining
             | Self::Internal => Side::Gateway,
             Self::KilledTerm | Self::KilledKill => Side::Unknown,
-            Self::Dns | Self::ConnectUnreachable | Self::ResetBeforeHeaders | Self::Reset => {
-                Side::Network
-            }
+            Self::Dns | Self::ConnectUnreachable | Self::ResetBeforeHeaders | Self::Reset => Side::Network,
             Self::StdinFailed
             | Self::OomApp
             | Self::CrashSignal

@@ -24,7 +24,7 @@ fn cause_of(evidence: &Evidence) -> Cause {
     match &evidence.observation {
         Observation::Invalid { .. } => Cause::InvalidRequest,
         Observation::TooLarge { .. } => Cause::TooLarge,
-        Observation::UnknownRoute { .. } => Cause::UnknownRoute,
+        Observation::UnknownPath { .. } | Observation::UnknownRoute { .. } => Cause::UnknownRoute,
         Observation::NotAllowed { .. } => Cause::NotAllowed,
         Observation::NoFit { context_alone: true, .. } => Cause::ContextTooLong,
         Observation::NoFit { .. } => Cause::NoFitTarget,
@@ -89,11 +89,9 @@ fn refusal_cause(kind: RefusalKind, evidence: &Evidence) -> Cause {
 
 fn phase_of(evidence: &Evidence, cause: Cause) -> Phase {
     match cause {
-        Cause::InvalidRequest
-        | Cause::TooLarge
-        | Cause::NotAllowed
-        | Cause::Unauthorized
-        | Cause::Draining => return Phase::Admit,
+        Cause::InvalidRequest | Cause::TooLarge | Cause::NotAllowed | Cause::Unauthorized | Cause::Draining => {
+            return Phase::Admit;
+        }
         Cause::UnknownRoute | Cause::NoFitTarget => return Phase::Plan,
         Cause::Empty | Cause::ErrorPayload => return Phase::End,
         _ => {}
@@ -126,11 +124,7 @@ fn facts_of(evidence: &Evidence) -> Vec<Fact> {
         facts.push(Fact::ReusedConnection);
     }
     if evidence.headers_seen {
-        facts.push(Fact::Seen {
-            bytes: evidence.bytes,
-            contents: evidence.contents,
-            finish: evidence.finish_seen,
-        });
+        facts.push(Fact::Seen { bytes: evidence.bytes, contents: evidence.contents, finish: evidence.finish_seen });
     }
     facts
 }
@@ -146,16 +140,18 @@ fn observation_facts(evidence: &Evidence, facts: &mut Vec<Fact>) {
         Observation::TooLarge { what, limit } => {
             facts.push(Fact::Bound { what: (*what).to_owned(), limit: *limit });
         }
-        Observation::UnknownRoute { asked, nearest } => {
-            facts.push(Fact::Field { field: "model".to_owned() });
+        Observation::UnknownPath { asked, nearest } | Observation::UnknownRoute { asked, nearest } => {
+            let path = matches!(evidence.observation, Observation::UnknownPath { .. });
+            facts.push(Fact::Field { field: if path { "path" } else { "model" }.to_owned() });
             facts.push(detail(asked));
             facts.push(Fact::Nearest { names: nearest.clone() });
         }
         Observation::NoFit { rejected, .. } => {
-            facts.extend(rejected.iter().map(|(target, reason)| Fact::Rejected {
-                target: target.clone(),
-                reason: reason.clone(),
-            }));
+            facts.extend(
+                rejected
+                    .iter()
+                    .map(|(target, reason)| Fact::Rejected { target: target.clone(), reason: reason.clone() }),
+            );
         }
         Observation::ClientStalled { at, limit_ms } => {
             facts.push(Fact::Stalled { at: *at, limit_ms: *limit_ms });
@@ -164,12 +160,9 @@ fn observation_facts(evidence: &Evidence, facts: &mut Vec<Fact>) {
         Observation::OutputLimit { limit_bytes } => {
             facts.push(Fact::Bound { what: "output_bytes_max".to_owned(), limit: *limit_bytes });
         }
-        Observation::Clock { clock, limit_ms, elapsed_ms, source } => facts.push(Fact::Clock {
-            clock: *clock,
-            limit_ms: *limit_ms,
-            elapsed_ms: *elapsed_ms,
-            source: *source,
-        }),
+        Observation::Clock { clock, limit_ms, elapsed_ms, source } => {
+            facts.push(Fact::Clock { clock: *clock, limit_ms: *limit_ms, elapsed_ms: *elapsed_ms, source: *source })
+        }
         Observation::Connect { errno, detail: text } => {
             facts.extend(errno.map(errno_fact));
             facts.push(detail(text));
@@ -242,7 +235,15 @@ mod tests {
     }
 
     fn refused(kind: RefusalKind, status: u16) -> Observation {
-        Observation::Refused { kind, status, code: None, param: None, message: None, retry_after_ms: None, by_wording: false }
+        Observation::Refused {
+            kind,
+            status,
+            code: None,
+            param: None,
+            message: None,
+            retry_after_ms: None,
+            by_wording: false,
+        }
     }
 
     #[test]
@@ -258,7 +259,12 @@ mod tests {
 
     #[test]
     fn our_deadline_is_never_the_targets_timeout() {
-        let clock = Observation::Clock { clock: Clock::FirstToken, limit_ms: 5, elapsed_ms: 6, source: LimitSource::Configured };
+        let clock = Observation::Clock {
+            clock: Clock::FirstToken,
+            limit_ms: 5,
+            elapsed_ms: 6,
+            source: LimitSource::Configured,
+        };
         let ours = classify(&after(clock, false, 0));
         let theirs = classify(&after(refused(RefusalKind::ProviderTimeout, 504), true, 0));
         assert_eq!((ours.cause, ours.side), (Cause::OwnDeadlineFirstToken, super::super::Side::Gateway));
@@ -279,7 +285,12 @@ mod tests {
 
     #[test]
     fn an_error_frame_keeps_its_own_name_and_tells_what_it_maps_to() {
-        let frame = Observation::ErrorFrame { kind: RefusalKind::Overloaded, code: Some("overloaded".into()), message: None, retry_after_ms: None };
+        let frame = Observation::ErrorFrame {
+            kind: RefusalKind::Overloaded,
+            code: Some("overloaded".into()),
+            message: None,
+            retry_after_ms: None,
+        };
         let failure = classify(&after(frame, true, 3));
         assert_eq!(failure.cause, Cause::ErrorEvent);
         assert_eq!(failure.effective_cause(), Cause::Overloaded);

@@ -96,25 +96,67 @@ pub enum RefusalKind {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Observation {
     /// Our parser or framing check.
-    Invalid { field: Option<String>, offset: Option<u64>, detail: String },
-    TooLarge { what: &'static str, limit: u64 },
-    UnknownRoute { asked: String, nearest: Vec<String> },
-    NotAllowed { detail: String },
+    Invalid {
+        field: Option<String>,
+        offset: Option<u64>,
+        detail: String,
+    },
+    TooLarge {
+        what: &'static str,
+        limit: u64,
+    },
+    /// No such path.
+    UnknownPath {
+        asked: String,
+        nearest: Vec<String>,
+    },
+    /// No such model name.
+    UnknownRoute {
+        asked: String,
+        nearest: Vec<String>,
+    },
+    NotAllowed {
+        detail: String,
+    },
     /// Every candidate was rejected; a reason each.
-    NoFit { rejected: Vec<(String, String)>, context_alone: bool },
+    NoFit {
+        rejected: Vec<(String, String)>,
+        context_alone: bool,
+    },
     Draining,
-    ClientStalled { at: StallPoint, limit_ms: u64 },
+    ClientStalled {
+        at: StallPoint,
+        limit_ms: u64,
+    },
     ClientGone,
     Shutdown,
-    OutputLimit { limit_bytes: u64 },
-    Panic { detail: String },
+    OutputLimit {
+        limit_bytes: u64,
+    },
+    Panic {
+        detail: String,
+    },
     /// A clock of ours fired.
-    Clock { clock: Clock, limit_ms: u64, elapsed_ms: u64, source: LimitSource },
-    Dns { detail: String },
-    Connect { errno: Option<i32>, detail: String },
-    Tls { detail: String },
+    Clock {
+        clock: Clock,
+        limit_ms: u64,
+        elapsed_ms: u64,
+        source: LimitSource,
+    },
+    Dns {
+        detail: String,
+    },
+    Connect {
+        errno: Option<i32>,
+        detail: String,
+    },
+    Tls {
+        detail: String,
+    },
     /// The connection broke; `errno` is absent for a plain end.
-    Broken { errno: Option<i32> },
+    Broken {
+        errno: Option<i32>,
+    },
     Refused {
         kind: RefusalKind,
         status: u16,
@@ -126,10 +168,20 @@ pub enum Observation {
         by_wording: bool,
     },
     /// An error frame inside a 200.
-    ErrorFrame { kind: RefusalKind, code: Option<String>, message: Option<String>, retry_after_ms: Option<u64> },
+    ErrorFrame {
+        kind: RefusalKind,
+        code: Option<String>,
+        message: Option<String>,
+        retry_after_ms: Option<u64>,
+    },
     /// A 200 whose whole body is an error object.
-    ErrorPayload { code: Option<String>, message: Option<String> },
-    Garbled { detail: String },
+    ErrorPayload {
+        code: Option<String>,
+        message: Option<String>,
+    },
+    Garbled {
+        detail: String,
+    },
     Empty,
 }
 
@@ -137,9 +189,19 @@ pub enum Observation {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "fact", rename_all = "snake_case")]
 pub enum Fact {
-    Clock { clock: Clock, limit_ms: u64, elapsed_ms: u64, source: LimitSource },
-    Errno { errno: i32, name: String },
-    HttpStatus { status: u16 },
+    Clock {
+        clock: Clock,
+        limit_ms: u64,
+        elapsed_ms: u64,
+        source: LimitSource,
+    },
+    Errno {
+        errno: i32,
+        name: String,
+    },
+    HttpStatus {
+        status: u16,
+    },
     Vendor {
         #[serde(skip_serializing_if = "Option::is_none", default)]
         code: Option<String>,
@@ -148,21 +210,46 @@ pub enum Fact {
         #[serde(skip_serializing_if = "Option::is_none", default)]
         message: Option<String>,
     },
-    RetryAfter { ms: u64 },
+    RetryAfter {
+        ms: u64,
+    },
     /// What an error frame's own code maps to.
-    MappedTo { cause: Cause },
+    MappedTo {
+        cause: Cause,
+    },
     ByWording,
-    Seen { bytes: u64, contents: u64, finish: bool },
+    Seen {
+        bytes: u64,
+        contents: u64,
+        finish: bool,
+    },
     ReusedConnection,
     ClosedByTarget,
     ClosedByClient,
-    Field { field: String },
-    Offset { byte: u64 },
-    Bound { what: String, limit: u64 },
-    Stalled { at: StallPoint, limit_ms: u64 },
-    Nearest { names: Vec<String> },
-    Rejected { target: String, reason: String },
-    Detail { text: String },
+    Field {
+        field: String,
+    },
+    Offset {
+        byte: u64,
+    },
+    Bound {
+        what: String,
+        limit: u64,
+    },
+    Stalled {
+        at: StallPoint,
+        limit_ms: u64,
+    },
+    Nearest {
+        names: Vec<String>,
+    },
+    Rejected {
+        target: String,
+        reason: String,
+    },
+    Detail {
+        text: String,
+    },
 }
 
 /// The numbers as they came, for those who want them.

@@ -7,10 +7,7 @@ use super::Cause;
 
 /// What may be done after a failure, before it is known what is left to try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "five independent letters of the taxonomy, not a state"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "five independent letters of the taxonomy, not a state")]
 pub struct Verdict {
     /// S: the same target may be tried once more.
     pub same: bool,
@@ -24,34 +21,14 @@ pub struct Verdict {
     pub person: bool,
 }
 
-const NONE: Verdict = Verdict {
-    same: false,
-    fallback: false,
-    wait: false,
-    no: false,
-    person: false,
-};
-const F: Verdict = Verdict {
-    fallback: true,
-    ..NONE
-};
-const SF: Verdict = Verdict {
-    same: true,
-    fallback: true,
-    ..NONE
-};
-const WF: Verdict = Verdict {
-    wait: true,
-    fallback: true,
-    ..NONE
-};
+const NONE: Verdict = Verdict { same: false, fallback: false, wait: false, no: false, person: false };
+const F: Verdict = Verdict { fallback: true, ..NONE };
+const SF: Verdict = Verdict { same: true, fallback: true, ..NONE };
+const WF: Verdict = Verdict { wait: true, fallback: true, ..NONE };
 const W: Verdict = Verdict { wait: true, ..NONE };
 const S: Verdict = Verdict { same: true, ..NONE };
 const N: Verdict = Verdict { no: true, ..NONE };
-const H: Verdict = Verdict {
-    person: true,
-    ..NONE
-};
+const H: Verdict = Verdict { person: true, ..NONE };
 
 /// The taxonomy's verdict column. `shown` means content was written to a
 /// reader; then, as long as nothing can be continued, it ends as it is (R
@@ -117,11 +94,7 @@ pub const fn verdict(cause: Cause, shown: bool) -> Verdict {
         | Cause::Empty
         | Cause::SchemaInvalid => SF,
         Cause::RateLimited => WF,
-        Cause::SpawnNoResources
-        | Cause::QueueFull
-        | Cause::CircuitOpen
-        | Cause::Draining
-        | Cause::Limited => W,
+        Cause::SpawnNoResources | Cause::QueueFull | Cause::CircuitOpen | Cause::Draining | Cause::Limited => W,
         Cause::StdinFailed | Cause::Shutdown => S,
         Cause::CheckFailed | Cause::IntentDisputed | Cause::BudgetStop => H,
     };
@@ -141,22 +114,16 @@ pub enum StatusRule {
 #[must_use]
 pub const fn status_rule(cause: Cause, client_auth: bool, passthrough: bool) -> StatusRule {
     match cause {
-        Cause::BadRequest | Cause::ContentPolicy | Cause::UnsupportedByTarget => {
-            StatusRule::AsItCame
-        }
+        Cause::BadRequest | Cause::ContentPolicy | Cause::UnsupportedByTarget => StatusRule::AsItCame,
         Cause::Auth if client_auth => StatusRule::AsItCame,
         Cause::ModelNotFound if client_auth || passthrough => StatusRule::AsItCame,
-        Cause::InvalidRequest | Cause::NoFitTarget | Cause::ContextTooLong => {
-            StatusRule::Fixed(400)
-        }
+        Cause::InvalidRequest | Cause::NoFitTarget | Cause::ContextTooLong => StatusRule::Fixed(400),
         Cause::Unauthorized => StatusRule::Fixed(401),
         Cause::NotAllowed => StatusRule::Fixed(403),
         Cause::UnknownRoute => StatusRule::Fixed(404),
         Cause::ClientStalled => StatusRule::Fixed(408),
         Cause::TooLarge => StatusRule::Fixed(413),
-        Cause::RateLimited | Cause::Limited | Cause::QuotaExhausted | Cause::BudgetStop => {
-            StatusRule::Fixed(429)
-        }
+        Cause::RateLimited | Cause::Limited | Cause::QuotaExhausted | Cause::BudgetStop => StatusRule::Fixed(429),
         // Written to the record only; nobody is there to read it.
         Cause::ClientGone => StatusRule::Fixed(499),
         Cause::Internal => StatusRule::Fixed(500),
@@ -267,24 +234,15 @@ mod tests {
 
     #[test]
     fn a_timeout_of_ours_never_repeats_the_same_target() {
-        for cause in Cause::ALL
-            .iter()
-            .filter(|cause| cause.as_str().starts_with("own_deadline"))
-        {
+        for cause in Cause::ALL.iter().filter(|cause| cause.as_str().starts_with("own_deadline")) {
             assert!(!verdict(*cause, false).same, "{cause}");
         }
     }
 
     #[test]
     fn a_login_that_is_ours_never_asks_the_user_to_log_in() {
-        assert_eq!(
-            status_rule(Cause::Auth, false, false),
-            StatusRule::Fixed(502)
-        );
+        assert_eq!(status_rule(Cause::Auth, false, false), StatusRule::Fixed(502));
         assert_eq!(status_rule(Cause::Auth, true, false), StatusRule::AsItCame);
-        assert_eq!(
-            status_rule(Cause::ModelNotFound, false, true),
-            StatusRule::AsItCame
-        );
+        assert_eq!(status_rule(Cause::ModelNotFound, false, true), StatusRule::AsItCame);
     }
 }

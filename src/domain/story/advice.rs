@@ -26,27 +26,16 @@ pub(super) fn tell(record: &Record) -> Vec<String> {
                 known.by = None;
                 known.targets.push(&attempt.target);
             }
-            None => met.push(Met {
-                cause,
-                by: Some(attempt),
-                targets: vec![&attempt.target],
-            }),
+            None => met.push(Met { cause, by: Some(attempt), targets: vec![&attempt.target] }),
         }
     }
     // The exchange's own cause, unless an attempt has brought it already.
     let labels = record.annotations.iter().chain([&record.cause]);
     let own = labels.filter_map(|label| Cause::ALL.iter().find(|cause| cause.as_str() == label));
     for cause in own {
-        let told = record
-            .attempts
-            .iter()
-            .any(|attempt| attempt.cause == cause.as_str());
+        let told = record.attempts.iter().any(|attempt| attempt.cause == cause.as_str());
         if !told && met.iter().all(|known| known.cause != *cause) {
-            met.push(Met {
-                cause: *cause,
-                by: None,
-                targets: Vec::new(),
-            });
+            met.push(Met { cause: *cause, by: None, targets: Vec::new() });
         }
     }
     met.retain(|known| known.cause != Cause::HedgeLost);

@@ -26,11 +26,7 @@ pub(super) fn tell(record: &Record, place: usize) -> Vec<String> {
         detail(format!("The target calls this request {id}."));
     }
     if let Some(tokens) = attempt.tokens {
-        detail(format!(
-            "It used {}{}.",
-            usage(tokens),
-            cost(attempt.cost_usd)
-        ));
+        detail(format!("It used {}{}.", usage(tokens), cost(attempt.cost_usd)));
     }
     detail(next(record, place, attempt));
     lines
@@ -56,33 +52,19 @@ fn opening(record: &Record, place: usize, attempt: &AttemptRecord) -> String {
 }
 
 fn start(record: &Record, place: usize, attempt: &AttemptRecord) -> String {
-    let mut text = format!(
-        "{} after the request was accepted",
-        duration(attempt.started_ms)
-    );
+    let mut text = format!("{} after the request was accepted", duration(attempt.started_ms));
     if attempt.waited_ms > 0 {
-        let before = place
-            .checked_sub(1)
-            .and_then(|before| record.attempts.get(before));
-        let told = before.is_some_and(|before| {
-            before
-                .evidence
-                .iter()
-                .any(|fact| matches!(fact, Fact::RetryAfter { .. }))
-        });
+        let before = place.checked_sub(1).and_then(|before| record.attempts.get(before));
+        let told =
+            before.is_some_and(|before| before.evidence.iter().any(|fact| matches!(fact, Fact::RetryAfter { .. })));
         let why = match attempt.purpose {
             Purpose::Retry if told => "as the target had asked",
             Purpose::Retry => "a random pause, so that retries do not come all at once",
-            Purpose::Serve
-            | Purpose::Fallback
-            | Purpose::Hedge
-            | Purpose::Continue
-            | Purpose::Shadow => "until it could begin",
+            Purpose::Serve | Purpose::Fallback | Purpose::Hedge | Purpose::Continue | Purpose::Shadow => {
+                "until it could begin"
+            }
         };
-        text = format!(
-            "{text}, having waited {} ({why})",
-            duration(attempt.waited_ms)
-        );
+        text = format!("{text}, having waited {} ({why})", duration(attempt.waited_ms));
     }
     if let Some(key) = attempt.key {
         text = format!("{text}, with key number {key} of the provider's pool");
@@ -93,11 +75,7 @@ fn start(record: &Record, place: usize, attempt: &AttemptRecord) -> String {
 fn first_content(attempt: &AttemptRecord) -> String {
     let limit = match (attempt.limit_ms, attempt.limit_source) {
         (Some(limit), Some(source)) => {
-            format!(
-                "our limit was {}, {}",
-                duration(limit),
-                evidence::limit_source(source)
-            )
+            format!("our limit was {}, {}", duration(limit), evidence::limit_source(source))
         }
         (Some(limit), None) => format!("our limit was {}", duration(limit)),
         (None, _) => "we had set no limit".to_owned(),
@@ -114,9 +92,9 @@ fn ending(attempt: &AttemptRecord) -> String {
     let Some(cause) = attempt.cause() else {
         return match attempt.outcome {
             AttemptOutcome::Ok => format!("Ended well after {after}, {so_far}."),
-            AttemptOutcome::OkLate => format!(
-                "Ended well after {after}: its complete answer was read before our signal, and kept."
-            ),
+            AttemptOutcome::OkLate => {
+                format!("Ended well after {after}: its complete answer was read before our signal, and kept.")
+            }
             AttemptOutcome::OkOrphans => {
                 format!("Ended well after {after}; processes it had left behind were ended by us.")
             }
@@ -128,18 +106,12 @@ fn ending(attempt: &AttemptRecord) -> String {
         };
     };
     let verb = match attempt.outcome {
-        AttemptOutcome::Ok | AttemptOutcome::OkLate | AttemptOutcome::OkOrphans => {
-            "Ended well all the same"
-        }
+        AttemptOutcome::Ok | AttemptOutcome::OkLate | AttemptOutcome::OkOrphans => "Ended well all the same",
         AttemptOutcome::Returned => "Refused, and passed on as it came,",
         AttemptOutcome::Failed => "Failed",
         AttemptOutcome::Cancelled => "Cancelled",
     };
-    format!(
-        "{verb} after {after} ({cause}, {}): {}.",
-        phase(&attempt.phase),
-        sentence(cause)
-    )
+    format!("{verb} after {after} ({cause}, {}): {}.", phase(&attempt.phase), sentence(cause))
 }
 
 /// The stored phase as a place on the path.
@@ -158,10 +130,8 @@ pub(super) fn phase(label: &str) -> String {
 }
 
 fn who(attempt: &AttemptRecord) -> String {
-    let side = evidence::side_named(&attempt.side).map_or_else(
-        || attempt.side.clone(),
-        |side| evidence::side(side).to_owned(),
-    );
+    let side = evidence::side_named(&attempt.side)
+        .map_or_else(|| attempt.side.clone(), |side| evidence::side(side).to_owned());
     match attempt.confidence {
         Some(confidence) => format!("{side}. The cause is {}", evidence::confidence(confidence)),
         None => side,
@@ -184,10 +154,7 @@ fn next(record: &Record, place: usize, attempt: &AttemptRecord) -> String {
         None => "Next: nothing more was needed.".to_owned(),
         Some(cause) => {
             let cause = evidence::effective(cause, &attempt.evidence);
-            format!(
-                "Next: nothing more was tried, {}.",
-                why_ended(record, cause)
-            )
+            format!("Next: nothing more was tried, {}.", why_ended(record, cause))
         }
     }
 }
@@ -206,12 +173,7 @@ fn why_ended(record: &Record, cause: Cause) -> &'static str {
 }
 
 fn tried_all(record: &Record) -> bool {
-    record.plan.steps.iter().all(|step| {
-        record
-            .attempts
-            .iter()
-            .any(|attempt| attempt.target == step.target)
-    })
+    record.plan.steps.iter().all(|step| record.attempts.iter().any(|attempt| attempt.target == step.target))
 }
 
 /// "1,200 tokens in (800 from the provider's cache) and 300 out (100 reasoning)".
@@ -226,11 +188,7 @@ pub(super) fn usage(usage: Usage) -> String {
         part(usage.cached_input, "from the provider's cache"),
         grouped(usage.output),
         part(usage.reasoning, "of them reasoning"),
-        if usage.estimated {
-            ", estimated by us"
-        } else {
-            ""
-        }
+        if usage.estimated { ", estimated by us" } else { "" }
     )
 }
 

@@ -10,12 +10,7 @@ use crate::domain::quantity::{bytes, duration, grouped};
 /// One fact, for whoever may see the record (it may name hosts).
 pub(super) fn fact(fact: &Fact) -> String {
     match fact {
-        Fact::Clock {
-            clock,
-            limit_ms,
-            elapsed_ms,
-            source,
-        } => format!(
+        Fact::Clock { clock, limit_ms, elapsed_ms, source } => format!(
             "our own {} clock ran out: limit {} ({}), elapsed {}",
             clock_name(*clock),
             duration(*limit_ms),
@@ -24,23 +19,13 @@ pub(super) fn fact(fact: &Fact) -> String {
         ),
         Fact::Errno { errno, name } => format!("the system said: {name} (errno {errno})"),
         Fact::HttpStatus { status } => format!("the target's status was {status}"),
-        Fact::Vendor {
-            code,
-            param,
-            message,
-        } => vendor(code.as_deref(), param.as_deref(), message.as_deref()),
+        Fact::Vendor { code, param, message } => vendor(code.as_deref(), param.as_deref(), message.as_deref()),
         Fact::RetryAfter { ms } => format!("the target asked us to wait {}", duration(*ms)),
         Fact::MappedTo { cause } => {
             format!("the error's own code means {cause}: {}", sentence(*cause))
         }
-        Fact::ByWording => {
-            "this was read off the wording of the message, not off a code".to_owned()
-        }
-        Fact::Seen {
-            bytes,
-            contents,
-            finish,
-        } => seen(*bytes, *contents, *finish),
+        Fact::ByWording => "this was read off the wording of the message, not off a code".to_owned(),
+        Fact::Seen { bytes, contents, finish } => seen(*bytes, *contents, *finish),
         Fact::ReusedConnection => "the connection had served an earlier request".to_owned(),
         Fact::ClosedByTarget => "the target's side closed the connection first".to_owned(),
         Fact::ClosedByClient => "the client closed its connection first".to_owned(),
@@ -51,11 +36,7 @@ pub(super) fn fact(fact: &Fact) -> String {
         }
         Fact::Bound { what, limit } => format!("the bound `{what}` is {}", grouped(*limit)),
         Fact::Stalled { at, limit_ms } => {
-            format!(
-                "{} made no progress for {}",
-                at.words(),
-                duration(*limit_ms)
-            )
+            format!("{} made no progress for {}", at.words(), duration(*limit_ms))
         }
         Fact::Nearest { names } if names.is_empty() => "no known name is near to it".to_owned(),
         Fact::Nearest { names } => format!("the nearest known names are {}", names.join(", ")),
@@ -73,20 +54,12 @@ fn vendor(code: Option<&str>, param: Option<&str>, message: Option<&str>) -> Str
 }
 
 fn seen(count: u64, contents: u64, finish: bool) -> String {
-    let end = if finish {
-        "its proper end was seen"
-    } else {
-        "no proper end was seen"
-    };
+    let end = if finish { "its proper end was seen" } else { "no proper end was seen" };
     if count == 0 && contents == 0 {
         return format!("of the answer only the head had come, and {end}");
     }
     let pieces = if contents == 1 { "piece" } else { "pieces" };
-    format!(
-        "of the answer {} with {} {pieces} of content had come, and {end}",
-        bytes(count),
-        grouped(contents)
-    )
+    format!("of the answer {} with {} {pieces} of content had come, and {end}", bytes(count), grouped(contents))
 }
 
 /// A clock by the name that the sentences use.
@@ -132,10 +105,7 @@ pub(super) const fn confidence(confidence: Confidence) -> &'static str {
 
 /// The side that a stored label names.
 pub(super) fn side_named(label: &str) -> Option<Side> {
-    Side::ALL
-        .iter()
-        .copied()
-        .find(|side| side.as_str() == label)
+    Side::ALL.iter().copied().find(|side| side.as_str() == label)
 }
 
 /// The cause whose consequences apply: an error frame by the code inside it.

@@ -30,28 +30,20 @@ fn in_short(record: &Record) -> String {
     match record.outcome {
         Outcome::Ok => format!("{served} answered in {total}"),
         Outcome::OkFallback => {
-            format!(
-                "{served} answered in {total}, after {}",
-                list_failed(record)
-            )
+            format!("{served} answered in {total}, after {}", list_failed(record))
         }
         Outcome::OkContinued => {
-            format!(
-                "{served} finished the answer in {total}, after {}",
-                list_failed(record)
-            )
+            format!("{served} finished the answer in {total}, after {}", list_failed(record))
         }
-        Outcome::OkHedged => format!(
-            "{served} answered in {total}; it had been started beside a slow target and spoke first"
-        ),
+        Outcome::OkHedged => {
+            format!("{served} answered in {total}; it had been started beside a slow target and spoke first")
+        }
         Outcome::Returned => {
             format!("the target refused it and its own answer was passed on: {told}")
         }
         Outcome::Refused => format!("refused before any target was asked: {told}"),
         Outcome::Failed => format!("failed after {total} with nothing shown to the client: {told}"),
-        Outcome::Cut => format!(
-            "cut after {total}, when the client had already received part of the answer: {told}"
-        ),
+        Outcome::Cut => format!("cut after {total}, when the client had already received part of the answer: {told}"),
         Outcome::ClientGone => client_left(record),
     }
 }
@@ -67,16 +59,10 @@ fn who(record: &Record) -> String {
 fn client_left(record: &Record) -> String {
     let total = record.timings.total_ms;
     let seen = match record.timings.first_token_ms {
-        Some(first) if first <= total => format!(
-            "it had been receiving the answer for {}",
-            duration(total - first)
-        ),
+        Some(first) if first <= total => format!("it had been receiving the answer for {}", duration(total - first)),
         _ => "no content had come yet".to_owned(),
     };
-    format!(
-        "the client left by itself after waiting {}; {seen}, and no target is blamed",
-        duration(total)
-    )
+    format!("the client left by itself after waiting {}; {seen}, and no target is blamed", duration(total))
 }
 
 fn served_by(record: &Record) -> Option<&AttemptRecord> {
@@ -97,42 +83,24 @@ fn list_failed(record: &Record) -> String {
         .filter(|attempt| attempt.outcome == AttemptOutcome::Failed)
         .map(|attempt| format!("{} failed ({})", attempt.target, attempt.cause))
         .collect();
-    if failed.is_empty() {
-        "another attempt".to_owned()
-    } else {
-        failed.join(" and ")
-    }
+    if failed.is_empty() { "another attempt".to_owned() } else { failed.join(" and ") }
 }
 
 fn told_cause(record: &Record) -> String {
     record.cause().map_or_else(
         || "no cause was written down".to_owned(),
         |cause| {
-            let culprit = record
-                .attempts
-                .iter()
-                .find(|attempt| attempt.cause == record.cause);
-            let target = culprit
-                .map(|attempt| format!("{}, ", attempt.target))
-                .unwrap_or_default();
+            let culprit = record.attempts.iter().find(|attempt| attempt.cause == record.cause);
+            let target = culprit.map(|attempt| format!("{}, ", attempt.target)).unwrap_or_default();
             format!("{} ({target}{cause})", sentence(cause))
         },
     )
 }
 
 fn asked(record: &Record) -> Vec<String> {
-    let way = if record.stream {
-        "streamed"
-    } else {
-        "as a whole, not streamed"
-    };
+    let way = if record.stream { "streamed" } else { "as a whole, not streamed" };
     let mut lines = vec![
-        format!(
-            "{} asked for model {} at {}, {way}.",
-            caller(&record.principal),
-            record.model,
-            record.path
-        ),
+        format!("{} asked for model {} at {}, {way}.", caller(&record.principal), record.model, record.path),
         format!(
             "It took the route {}; the task is {}, {}.",
             or_none(&record.route),
@@ -177,28 +145,13 @@ fn plan(record: &Record) -> Vec<String> {
     if plan.steps.is_empty() && plan.rejected.is_empty() {
         return vec!["No plan was made.".to_owned()];
     }
-    let needs = if plan.needs.is_empty() {
-        "no special ability".to_owned()
-    } else {
-        plan.needs.join(", ")
-    };
-    let mut lines = vec![format!(
-        "The plan, for about {} prompt tokens and a target with {needs}:",
-        grouped(plan.input_tokens)
-    )];
+    let needs = if plan.needs.is_empty() { "no special ability".to_owned() } else { plan.needs.join(", ") };
+    let mut lines =
+        vec![format!("The plan, for about {} prompt tokens and a target with {needs}:", grouped(plan.input_tokens))];
     for (place, step) in plan.steps.iter().enumerate() {
         let clocks: Vec<String> = step.clocks.iter().map(clock).collect();
-        let clocks = if clocks.is_empty() {
-            "no clock".to_owned()
-        } else {
-            clocks.join(", ")
-        };
-        lines.push(format!(
-            "  {}. {}: {}. Clocks: {clocks}.",
-            place + 1,
-            step.target,
-            step.reason
-        ));
+        let clocks = if clocks.is_empty() { "no clock".to_owned() } else { clocks.join(", ") };
+        lines.push(format!("  {}. {}: {}. Clocks: {clocks}.", place + 1, step.target, step.reason));
     }
     for left in &plan.rejected {
         lines.push(format!("  Left out: {}: {}.", left.target, left.reason));
@@ -210,11 +163,7 @@ fn clock(clock: &PlanClock) -> String {
     let name = evidence::clock_name(clock.clock);
     match clock.limit_ms {
         Some(limit) => {
-            format!(
-                "{name} {} ({})",
-                duration(limit),
-                evidence::limit_source(clock.source)
-            )
+            format!("{name} {} ({})", duration(limit), evidence::limit_source(clock.source))
         }
         None => format!("{name} off"),
     }
@@ -231,10 +180,9 @@ fn happened(record: &Record) -> Vec<String> {
 
 fn outcome(record: &Record) -> Vec<String> {
     let mut lines = vec![match record.outcome {
-        Outcome::ClientGone => format!(
-            "Outcome: {}; nobody was there to get a status (recorded as {}).",
-            record.outcome, record.status
-        ),
+        Outcome::ClientGone => {
+            format!("Outcome: {}; nobody was there to get a status (recorded as {}).", record.outcome, record.status)
+        }
         Outcome::Cut if record.stream => format!(
             "Outcome: {}; the client had got status {} and then an error inside the stream.",
             record.outcome, record.status
@@ -250,33 +198,18 @@ fn outcome(record: &Record) -> Vec<String> {
         | Outcome::Returned
         | Outcome::Refused
         | Outcome::Failed => {
-            format!(
-                "Outcome: {}; the client got status {}.",
-                record.outcome, record.status
-            )
+            format!("Outcome: {}; the client got status {}.", record.outcome, record.status)
         }
     }];
     if record.cause().is_some() {
-        lines.push(format!(
-            "  Cause: {}, {}.",
-            record.cause,
-            attempt::phase(&record.phase)
-        ));
+        lines.push(format!("  Cause: {}, {}.", record.cause, attempt::phase(&record.phase)));
     }
     // Attempts have told their own.
-    lines.extend(
-        record
-            .evidence
-            .iter()
-            .map(|fact| format!("  Evidence: {}.", evidence::fact(fact))),
-    );
+    lines.extend(record.evidence.iter().map(|fact| format!("  Evidence: {}.", evidence::fact(fact))));
     for label in &record.annotations {
         let known = Cause::ALL.iter().find(|cause| cause.as_str() == label);
         let words = known.map_or("", |cause| sentence(*cause));
-        lines.push(format!(
-            "  Note: {label}{}{words}.",
-            if words.is_empty() { "" } else { ": " }
-        ));
+        lines.push(format!("  Note: {label}{}{words}.", if words.is_empty() { "" } else { ": " }));
     }
     for warning in &record.warnings {
         lines.push(format!("  The client was warned: {warning}."));
@@ -307,15 +240,9 @@ fn timings(record: &Record) -> String {
         ("first content at", timings.first_token_ms),
         ("end at", Some(timings.total_ms)),
     ];
-    let stages: Vec<String> = stages
-        .iter()
-        .filter_map(|(name, ms)| ms.map(|ms| format!("{name} {}", duration(ms))))
-        .collect();
-    format!(
-        "Timings from acceptance: {}; our own share of it was {}.",
-        stages.join(", "),
-        micros(timings.overhead_us)
-    )
+    let stages: Vec<String> =
+        stages.iter().filter_map(|(name, ms)| ms.map(|ms| format!("{name} {}", duration(ms)))).collect();
+    format!("Timings from acceptance: {}; our own share of it was {}.", stages.join(", "), micros(timings.overhead_us))
 }
 
 #[cfg(test)]
@@ -332,16 +259,8 @@ mod tests {
             target: target.to_owned(),
             reason: reason.to_owned(),
             clocks: vec![
-                PlanClock {
-                    clock: Clock::FirstToken,
-                    limit_ms: Some(30_000),
-                    source,
-                },
-                PlanClock {
-                    clock: Clock::Total,
-                    limit_ms: None,
-                    source,
-                },
+                PlanClock { clock: Clock::FirstToken, limit_ms: Some(30_000), source },
+                PlanClock { clock: Clock::Total, limit_ms: None, source },
             ],
         }
     }
@@ -364,11 +283,7 @@ mod tests {
             ms: 1_849,
             waited_ms: 0,
             bytes: 2_048,
-            tokens: Some(Usage {
-                input: 1_200,
-                output: 300,
-                ..Usage::default()
-            }),
+            tokens: Some(Usage { input: 1_200, output: 300, ..Usage::default() }),
             cost_usd: Some(0.0045),
             purpose,
             key: None,
@@ -395,20 +310,12 @@ mod tests {
     }
 
     fn ok() -> Record {
-        let tokens = Usage {
-            input: 1_200,
-            output: 300,
-            cached_input: 800,
-            ..Usage::default()
-        };
+        let tokens = Usage { input: 1_200, output: 300, cached_input: 800, ..Usage::default() };
         Record {
             id: "01JDEXAMPLE".to_owned(),
             at: "2026-11-24T02:13:00.000Z".to_owned(),
             client_request_id: None,
-            principal: Principal {
-                id: "anonymous".to_owned(),
-                kind: PrincipalKind::Anonymous,
-            },
+            principal: Principal { id: "anonymous".to_owned(), kind: PrincipalKind::Anonymous },
             path: "/v1/chat/completions".to_owned(),
             model: "auto".to_owned(),
             route: "auto".to_owned(),
@@ -422,14 +329,8 @@ mod tests {
             side: NONE.to_owned(),
             evidence: Vec::new(),
             plan: PlanRecord {
-                steps: vec![
-                    step("strong", "listed first"),
-                    step("local", "listed second"),
-                ],
-                rejected: vec![PlanRejection {
-                    target: "fast".to_owned(),
-                    reason: "has no tools".to_owned(),
-                }],
+                steps: vec![step("strong", "listed first"), step("local", "listed second")],
+                rejected: vec![PlanRejection { target: "fast".to_owned(), reason: "has no tools".to_owned() }],
                 needs: vec!["tools".to_owned()],
                 input_tokens: 1_180,
             },
@@ -444,19 +345,13 @@ mod tests {
             annotations: Vec::new(),
             warnings: Vec::new(),
             usage: Some(tokens),
-            billed: Some(Billed {
-                tokens,
-                cost_usd: Some(0.0045),
-            }),
+            billed: Some(Billed { tokens, cost_usd: Some(0.0045) }),
         }
     }
 
     /// The same request, ended by `cause` before or after something was shown.
     fn ended(outcome: Outcome, status: u16, cause: Cause, attempts: Vec<AttemptRecord>) -> Record {
-        let phase = attempts
-            .last()
-            .map_or("plan", |attempt| attempt.phase.as_str())
-            .to_owned();
+        let phase = attempts.last().map_or("plan", |attempt| attempt.phase.as_str()).to_owned();
         Record {
             outcome,
             status,
@@ -477,12 +372,7 @@ mod tests {
             elapsed_ms: 30_004,
             source: LimitSource::Configured,
         };
-        failed(
-            "strong",
-            Cause::OwnDeadlineFirstToken,
-            "headers",
-            vec![clock],
-        )
+        failed("strong", Cause::OwnDeadlineFirstToken, "headers", vec![clock])
     }
 
     #[test]
@@ -539,32 +429,18 @@ end at 1.9 s; our own share of it was 640 µs.";
     #[test]
     fn a_refusal_in_plan_tells_its_own_evidence() {
         let mut record = ended(Outcome::Refused, 400, Cause::NoFitTarget, Vec::new());
-        record.evidence = vec![Fact::Rejected {
-            target: "fast".to_owned(),
-            reason: "has no tools".to_owned(),
-        }];
+        record.evidence = vec![Fact::Rejected { target: "fast".to_owned(), reason: "has no tools".to_owned() }];
         let story = tell(&record).join("\n");
         assert!(story.contains("In short: refused before any target was asked: no configured"));
         assert!(story.contains("No target was asked."));
         assert!(story.contains("  Evidence: fast was left out: has no tools."));
-        assert!(
-            story.contains("  no_fit_target: operator: add a target"),
-            "{story}"
-        );
+        assert!(story.contains("  no_fit_target: operator: add a target"), "{story}");
     }
 
     #[test]
     fn a_cut_answer_says_why_nobody_else_was_asked() {
-        let mut reset = failed(
-            "strong",
-            Cause::Reset,
-            "stream",
-            vec![Fact::Seen {
-                bytes: 9_000,
-                contents: 40,
-                finish: false,
-            }],
-        );
+        let mut reset =
+            failed("strong", Cause::Reset, "stream", vec![Fact::Seen { bytes: 9_000, contents: 40, finish: false }]);
         reset.first_token_ms = Some(230);
         let story = tell(&ended(Outcome::Cut, 200, Cause::Reset, vec![reset])).join("\n");
         for line in [
@@ -581,12 +457,7 @@ end at 1.9 s; our own share of it was 640 µs.";
 
     #[test]
     fn a_departed_client_is_neither_a_timeout_nor_a_targets_fault() {
-        let mut left = failed(
-            "strong",
-            Cause::ClientGone,
-            "headers",
-            vec![Fact::ClosedByClient],
-        );
+        let mut left = failed("strong", Cause::ClientGone, "headers", vec![Fact::ClosedByClient]);
         left.outcome = AttemptOutcome::Cancelled;
         let mut record = ended(Outcome::ClientGone, 499, Cause::ClientGone, vec![left]);
         record.timings.total_ms = 12_000;
@@ -610,36 +481,22 @@ end at 1.9 s; our own share of it was 640 µs.";
             "strong",
             Cause::RateLimited,
             "headers",
-            vec![
-                Fact::HttpStatus { status: 429 },
-                Fact::RetryAfter { ms: 2_000 },
-            ],
+            vec![Fact::HttpStatus { status: 429 }, Fact::RetryAfter { ms: 2_000 }],
         );
         let mut again = good("strong", 2_050, Purpose::Retry);
         again.waited_ms = 2_000;
-        let record = Record {
-            attempts: vec![limited, again],
-            ..ok()
-        };
+        let record = Record { attempts: vec![limited, again], ..ok() };
         let story = tell(&record).join("\n");
-        assert!(
-            story.contains("having waited 2 s (as the target had asked)."),
-            "{story}"
-        );
+        assert!(story.contains("having waited 2 s (as the target had asked)."), "{story}");
         assert!(story.contains("Next: asked strong once more."), "{story}");
     }
 
     #[test]
     fn one_cause_at_two_targets_is_one_piece_of_advice() {
-        let attempts = vec![
-            failed("a", Cause::Auth, "headers", Vec::new()),
-            failed("b", Cause::Auth, "headers", Vec::new()),
-        ];
+        let attempts =
+            vec![failed("a", Cause::Auth, "headers", Vec::new()), failed("b", Cause::Auth, "headers", Vec::new())];
         let story = tell(&ended(Outcome::Failed, 502, Cause::Auth, attempts)).join("\n");
         assert_eq!(story.matches("`providers.X.api_key`").count(), 1, "{story}");
-        assert!(
-            story.contains("  auth (a, b): operator: replace"),
-            "{story}"
-        );
+        assert!(story.contains("  auth (a, b): operator: replace"), "{story}");
     }
 }

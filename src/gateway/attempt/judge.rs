@@ -120,17 +120,24 @@ pub fn error_frame(fields: &ErrorFields) -> Observation {
 pub fn answer_in_stream(observation: &Observation) -> Option<TargetAnswer> {
     let Observation::ErrorFrame { kind, code, message, .. } = observation else { return None };
     let body = serde_json::json!({"error": {"message": message, "type": "invalid_request_error", "param": null, "code": code}});
-    matches!(kind, RefusalKind::BadRequest | RefusalKind::ContentPolicy | RefusalKind::Unsupported).then(|| TargetAnswer {
-        status: 400,
-        headers: vec![(CONTENT_TYPE, HeaderValue::from_static("application/json"))],
-        body: Bytes::from(body.to_string()),
+    matches!(kind, RefusalKind::BadRequest | RefusalKind::ContentPolicy | RefusalKind::Unsupported).then(|| {
+        TargetAnswer {
+            status: 400,
+            headers: vec![(CONTENT_TYPE, HeaderValue::from_static("application/json"))],
+            body: Bytes::from(body.to_string()),
+        }
     })
 }
 
 /// A clock of ours that fired.
 pub fn clock(fired: Fired) -> Observation {
     let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    Observation::Clock { clock: fired.clock, limit_ms: ms(fired.limit), elapsed_ms: ms(fired.elapsed), source: fired.source }
+    Observation::Clock {
+        clock: fired.clock,
+        limit_ms: ms(fired.limit),
+        elapsed_ms: ms(fired.elapsed),
+        source: fired.source,
+    }
 }
 
 /// An unstreamed answer: good, empty, an error object, or garbled.

@@ -49,7 +49,10 @@ pub enum Credential {
 pub fn outgoing(target: &Target, credential: Credential, client: &HeaderMap, body: Bytes, streams: bool) -> Outgoing {
     let mut headers: Vec<(HeaderName, HeaderValue)> = vec![
         (CONTENT_TYPE, HeaderValue::from_static("application/json")),
-        (ACCEPT, HeaderValue::from_static(if streams { "text/event-stream, application/json" } else { "application/json" })),
+        (
+            ACCEPT,
+            HeaderValue::from_static(if streams { "text/event-stream, application/json" } else { "application/json" }),
+        ),
         (USER_AGENT, HeaderValue::from_static(concat!("tautline/", env!("CARGO_PKG_VERSION")))),
     ];
     let mut forward = |names: &[&'static str]| {
@@ -66,5 +69,11 @@ pub fn outgoing(target: &Target, credential: Credential, client: &HeaderMap, bod
         _ => {}
     }
     headers.extend(target.provider.headers.iter().cloned());
-    Outgoing { endpoint: target.provider.endpoint.clone(), method: http::Method::POST, path: "/chat/completions", headers, body }
+    Outgoing {
+        endpoint: target.provider.endpoint.clone(),
+        method: http::Method::POST,
+        path: "/chat/completions",
+        headers,
+        body,
+    }
 }

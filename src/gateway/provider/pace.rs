@@ -46,12 +46,23 @@ pub struct Fired {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    Connecting { since: Instant },
-    Sending { accepted: Instant },
-    Waiting { since: Instant },
-    Streaming { byte: Instant, content: Instant },
+    Connecting {
+        since: Instant,
+    },
+    Sending {
+        accepted: Instant,
+    },
+    Waiting {
+        since: Instant,
+    },
+    Streaming {
+        byte: Instant,
+        content: Instant,
+    },
     /// The finish was seen; usage and `[DONE]` may follow within the grace.
-    Finishing { since: Instant },
+    Finishing {
+        since: Instant,
+    },
 }
 
 /// The clocks of one attempt.
@@ -140,7 +151,8 @@ impl Pace {
     /// # Errors
     /// The clock that fired first, with its limit and what had elapsed.
     pub fn check(&self, now: Instant) -> Result<Option<Instant>, Fired> {
-        let mut armed: [Option<(Clock, Instant, Limit)>; 3] = [Some((Clock::Total, self.accepted, self.limits.total)), None, None];
+        let mut armed: [Option<(Clock, Instant, Limit)>; 3] =
+            [Some((Clock::Total, self.accepted, self.limits.total)), None, None];
         if self.suspended.is_none() {
             match self.phase {
                 Phase::Connecting { since } => armed[1] = Some((Clock::Connect, since, self.limits.connect)),
@@ -160,7 +172,9 @@ impl Pace {
         let next = armed
             .into_iter()
             .flatten()
-            .filter_map(|(clock, since, limit)| limit.value.map(|value| (since + value, clock, since, value, limit.source)))
+            .filter_map(|(clock, since, limit)| {
+                limit.value.map(|value| (since + value, clock, since, value, limit.source))
+            })
             .min_by_key(|(due, ..)| *due);
         match next {
             Some((due, clock, since, limit, source)) if due <= now => {
@@ -183,7 +197,14 @@ mod tests {
     const OFF: Limit = Limit { value: None, source: LimitSource::Configured };
 
     fn pace(start: Instant) -> Pace {
-        let limits = Limits { connect: secs(5), send: secs(7), first_token: secs(10), idle: secs(3), progress: secs(4), total: OFF };
+        let limits = Limits {
+            connect: secs(5),
+            send: secs(7),
+            first_token: secs(10),
+            idle: secs(3),
+            progress: secs(4),
+            total: OFF,
+        };
         Pace::new(limits, Duration::from_secs(2), start, start)
     }
 

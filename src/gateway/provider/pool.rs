@@ -76,7 +76,8 @@ impl Memory {
     #[must_use]
     pub fn has_fresh_key(&self, target: &Target, tried: &[usize], now: Instant) -> bool {
         let Auth::Keys(keys) = &target.provider.auth else { return false };
-        keys.len() > 1 && (0..keys.len()).any(|key| !tried.contains(&key) && self.cooling_until(target, key, now).is_none())
+        keys.len() > 1
+            && (0..keys.len()).any(|key| !tried.contains(&key) && self.cooling_until(target, key, now).is_none())
     }
 
     /// Lets a pooled key rest after `cause`; a single key is left alone.
@@ -101,7 +102,9 @@ impl Memory {
         let inner = self.inner.lock();
         [target.name.as_str(), ""]
             .iter()
-            .filter_map(|scope| inner.cooling.get(&(target.provider.name.as_str().to_owned(), (*scope).to_owned(), key)))
+            .filter_map(|scope| {
+                inner.cooling.get(&(target.provider.name.as_str().to_owned(), (*scope).to_owned(), key))
+            })
             .copied()
             .filter(|until| *until > now)
             .max()
@@ -141,7 +144,8 @@ impl Memory {
 /// `Bearer KEY`, marked so that no logger of headers shows it.
 #[must_use]
 pub fn bearer(key: &Secret<String>) -> http::HeaderValue {
-    let mut value = http::HeaderValue::try_from(format!("Bearer {}", key.expose())).expect("checked when the settings were read");
+    let mut value =
+        http::HeaderValue::try_from(format!("Bearer {}", key.expose())).expect("checked when the settings were read");
     value.set_sensitive(true);
     value
 }
@@ -166,7 +170,10 @@ mod tests {
             },
         );
         for name in ["a", "b"] {
-            raw.targets.insert(name.into(), RawTarget { provider: Some("p".into()), model: Some("m".into()), ..RawTarget::default() });
+            raw.targets.insert(
+                name.into(),
+                RawTarget { provider: Some("p".into()), model: Some("m".into()), ..RawTarget::default() },
+            );
         }
         Settings::check(raw, &|reference| Ok(reference.to_owned())).expect("valid").targets
     }

@@ -12,10 +12,10 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use pingora_core::connectors::{ConnectorOptions, TransportConnector};
 use pingora_core::protocols::http::v1::client::HttpSession;
+use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_core::protocols::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, Ssl, Stream, UniqueID, UniqueIDType,
 };
-use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_core::protocols::{SocketDigest, TimingDigest};
 use pingora_core::upstreams::peer::{HttpPeer, Peer};
 use pingora_core::{Error, ErrorType};
@@ -183,7 +183,11 @@ impl Transport {
         Ok(addrs)
     }
 
-    async fn connect(&self, endpoint: &Endpoint, addrs: &[SocketAddr]) -> Result<(Stream, HttpPeer, bool), Observation> {
+    async fn connect(
+        &self,
+        endpoint: &Endpoint,
+        addrs: &[SocketAddr],
+    ) -> Result<(Stream, HttpPeer, bool), Observation> {
         for addr in addrs {
             let peer = HttpPeer::new(*addr, endpoint.tls, endpoint.host.clone());
             if let Some(stream) = self.connector.reused_stream(&peer).await {
@@ -195,7 +199,11 @@ impl Transport {
     }
 
     /// One address after the other; the last one's failure is reported.
-    async fn connect_fresh(&self, endpoint: &Endpoint, addrs: &[SocketAddr]) -> Result<(Stream, HttpPeer), Observation> {
+    async fn connect_fresh(
+        &self,
+        endpoint: &Endpoint,
+        addrs: &[SocketAddr],
+    ) -> Result<(Stream, HttpPeer), Observation> {
         let mut last = Observation::Dns { detail: "the name has no address".to_owned() };
         for addr in addrs {
             let peer = HttpPeer::new(*addr, endpoint.tls, endpoint.host.clone());
@@ -254,7 +262,12 @@ impl Upstream {
     }
 }
 
-async fn exchange_heads(stream: Stream, peer: HttpPeer, request: &Outgoing, marks: &Marks) -> Result<Upstream, Observation> {
+async fn exchange_heads(
+    stream: Stream,
+    peer: HttpPeer,
+    request: &Outgoing,
+    marks: &Marks,
+) -> Result<Upstream, Observation> {
     marks.accepted.store(0, Ordering::Relaxed);
     marks.enter(Stage::Sending);
     let (stream, refused_upload) = send(stream, request, marks).await?;
@@ -277,7 +290,11 @@ async fn exchange_heads(stream: Stream, peer: HttpPeer, request: &Outgoing, mark
 /// Writes head and body. An answer that begins before the upload has ended (a
 /// 413, a 503) stops it and is read; an upload that breaks may still have left
 /// an answer behind, so its failure is handed on, not returned.
-async fn send(mut stream: Stream, request: &Outgoing, marks: &Marks) -> Result<(Stream, Option<Observation>), Observation> {
+async fn send(
+    mut stream: Stream,
+    request: &Outgoing,
+    marks: &Marks,
+) -> Result<(Stream, Option<Observation>), Observation> {
     let mut head = head_bytes(request);
     if request.body.len() <= PIECE {
         head.extend_from_slice(&request.body);
@@ -310,11 +327,15 @@ async fn write_or_hear(stream: &mut Stream, piece: &[u8], early: &mut Vec<u8>) -
     let mut heard = [0; 4096];
     std::future::poll_fn(|cx| {
         if let Poll::Ready(written) = Pin::new(&mut *stream).poll_write(cx, piece) {
-            return Poll::Ready(written.and_then(|n| if n == 0 { Err(std::io::ErrorKind::WriteZero.into()) } else { Ok(n) }));
+            return Poll::Ready(
+                written.and_then(|n| if n == 0 { Err(std::io::ErrorKind::WriteZero.into()) } else { Ok(n) }),
+            );
         }
         let mut buf = ReadBuf::new(&mut heard);
         match Pin::new(&mut *stream).poll_read(cx, &mut buf) {
-            Poll::Ready(Ok(())) if buf.filled().is_empty() => Poll::Ready(Err(std::io::ErrorKind::UnexpectedEof.into())),
+            Poll::Ready(Ok(())) if buf.filled().is_empty() => {
+                Poll::Ready(Err(std::io::ErrorKind::UnexpectedEof.into()))
+            }
             Poll::Ready(Ok(())) => {
                 early.extend_from_slice(buf.filled());
                 Poll::Ready(Ok(0))

@@ -154,7 +154,8 @@ impl Settings {
 }
 
 fn listen(raw: &RawSettings, faults: &mut Vec<Fault>) -> Vec<SocketAddr> {
-    let texts = raw.gateway.listen.clone().map_or_else(|| vec!["127.0.0.1:4000".to_owned()], super::raw::Many::into_vec);
+    let texts =
+        raw.gateway.listen.clone().map_or_else(|| vec!["127.0.0.1:4000".to_owned()], super::raw::Many::into_vec);
     if texts.is_empty() {
         faults.push(Fault::new("gateway.listen", "no address is given", "write listen = [\"127.0.0.1:4000\"]"));
     }
@@ -211,7 +212,11 @@ fn provider(
     let key = |field: &str| format!("providers.{name}.{field}");
     match raw.dialect.as_deref() {
         Some("openai" | "sim") => {}
-        Some(other) => faults.push(Fault::new(key("dialect"), format!("\"{other}\" is not a dialect this build speaks"), "write \"openai\" or \"sim\"")),
+        Some(other) => faults.push(Fault::new(
+            key("dialect"),
+            format!("\"{other}\" is not a dialect this build speaks"),
+            "write \"openai\" or \"sim\"",
+        )),
         None => faults.push(Fault::new(key("dialect"), "is missing", "write dialect = \"openai\"")),
     }
     let endpoint = match raw.base_url.as_deref().map(Endpoint::parse) {
@@ -228,19 +233,34 @@ fn provider(
     let auth = auth(name, raw, resolve, faults);
     if matches!(auth, Auth::Client) && raw.models.is_none() && raw.auth.is_some() {
         // Its list of models would have to be fetched with a key that we do not have.
-        faults.push(Fault::new(key("models"), "is needed with auth = \"client\"", "list the names or patterns it serves, as models = [\"gpt-*\"]"));
+        faults.push(Fault::new(
+            key("models"),
+            "is needed with auth = \"client\"",
+            "list the names or patterns it serves, as models = [\"gpt-*\"]",
+        ));
     }
     let headers = headers(name, raw, faults);
     Some(Provider { name: ProviderName::new(name), endpoint: endpoint?, auth, models: raw.models.clone(), headers })
 }
 
-fn auth(name: &str, raw: &RawProvider, resolve: &dyn Fn(&str) -> Result<String, String>, faults: &mut Vec<Fault>) -> Auth {
+fn auth(
+    name: &str,
+    raw: &RawProvider,
+    resolve: &dyn Fn(&str) -> Result<String, String>,
+    faults: &mut Vec<Fault>,
+) -> Auth {
     let at = format!("providers.{name}.api_key");
     match (raw.auth.as_deref(), &raw.api_key) {
         (Some("client"), None) => return Auth::Client,
-        (Some("client"), Some(_)) => faults.push(Fault::new(&at, "stands beside auth = \"client\"", "keep one of the two")),
+        (Some("client"), Some(_)) => {
+            faults.push(Fault::new(&at, "stands beside auth = \"client\"", "keep one of the two"))
+        }
         (Some(other), _) => {
-            faults.push(Fault::new(format!("providers.{name}.auth"), format!("\"{other}\" is not known"), "write auth = \"client\", or leave it out"));
+            faults.push(Fault::new(
+                format!("providers.{name}.auth"),
+                format!("\"{other}\" is not known"),
+                "write auth = \"client\", or leave it out",
+            ));
         }
         (None, None) => return Auth::None,
         (None, Some(_)) => {}
@@ -249,11 +269,19 @@ fn auth(name: &str, raw: &RawProvider, resolve: &dyn Fn(&str) -> Result<String, 
     let keys = references.iter().filter_map(|reference| match resolve(reference) {
         Ok(key) if http::HeaderValue::from_str(&key).is_ok() && !key.is_empty() => Some(Secret::new(key)),
         Ok(_) => {
-            faults.push(Fault::new(&at, "resolves to something that cannot stand in a header", "check that the file or variable holds just the key"));
+            faults.push(Fault::new(
+                &at,
+                "resolves to something that cannot stand in a header",
+                "check that the file or variable holds just the key",
+            ));
             None
         }
         Err(problem) => {
-            faults.push(Fault::new(&at, problem, "write \"env:NAME\", \"file:PATH\" or \"exec:COMMAND\", or a list of these"));
+            faults.push(Fault::new(
+                &at,
+                problem,
+                "write \"env:NAME\", \"file:PATH\" or \"exec:COMMAND\", or a list of these",
+            ));
             None
         }
     });
@@ -262,20 +290,30 @@ fn auth(name: &str, raw: &RawProvider, resolve: &dyn Fn(&str) -> Result<String, 
 }
 
 fn headers(name: &str, raw: &RawProvider, faults: &mut Vec<Fault>) -> Vec<(http::HeaderName, http::HeaderValue)> {
-    const OURS: [&str; 6] = ["authorization", "host", "content-length", "transfer-encoding", "connection", "content-type"];
+    const OURS: [&str; 6] =
+        ["authorization", "host", "content-length", "transfer-encoding", "connection", "content-type"];
     raw.headers
         .iter()
         .filter_map(|(header, value)| {
-            let parsed = http::HeaderName::try_from(header.as_str()).ok().zip(http::HeaderValue::try_from(value.as_str()).ok());
+            let parsed =
+                http::HeaderName::try_from(header.as_str()).ok().zip(http::HeaderValue::try_from(value.as_str()).ok());
             let at = format!("providers.{name}.headers.{header}");
             match parsed {
                 Some((header, value)) if !OURS.contains(&header.as_str()) => Some((header, value)),
                 Some(_) => {
-                    faults.push(Fault::new(at, "is written by the gateway itself", "leave it out; credentials go into api_key"));
+                    faults.push(Fault::new(
+                        at,
+                        "is written by the gateway itself",
+                        "leave it out; credentials go into api_key",
+                    ));
                     None
                 }
                 None => {
-                    faults.push(Fault::new(at, "is no valid header", "use letters, digits and dashes, and a value without control characters"));
+                    faults.push(Fault::new(
+                        at,
+                        "is no valid header",
+                        "use letters, digits and dashes, and a value without control characters",
+                    ));
                     None
                 }
             }
@@ -292,7 +330,11 @@ fn targets(
     for (name, raw_target) in &raw.targets {
         let deadlines = Deadlines::read(&raw_target.deadlines, &format!("targets.{name}.deadlines"), faults);
         if name.contains('/') {
-            faults.push(Fault::new(format!("targets.{name}"), "holds a slash, which names of passed-through models have", "choose a name without one"));
+            faults.push(Fault::new(
+                format!("targets.{name}"),
+                "holds a slash, which names of passed-through models have",
+                "choose a name without one",
+            ));
         }
         if let Some(target) = target(name, raw_target, raw, providers, deadlines, faults) {
             targets.insert(name.clone(), Arc::new(target));
@@ -332,14 +374,25 @@ fn target(
         None | Some("auto") => true,
         Some("off") => false,
         Some(other) => {
-            faults.push(Fault::new(key("upstream_streaming"), format!("\"{other}\" is not known"), "write \"auto\" or \"off\""));
+            faults.push(Fault::new(
+                key("upstream_streaming"),
+                format!("\"{other}\" is not known"),
+                "write \"auto\" or \"off\"",
+            ));
             true
         }
     };
     for fixed in ["model", "messages", "stream"] {
         let params = &raw_target.params;
-        if params.drop.iter().any(|name| name == fixed) || params.rename.contains_key(fixed) || params.set.contains_key(fixed) {
-            faults.push(Fault::new(key("params"), format!("`{fixed}` is written by the gateway itself"), "leave it out of params"));
+        if params.drop.iter().any(|name| name == fixed)
+            || params.rename.contains_key(fixed)
+            || params.set.contains_key(fixed)
+        {
+            faults.push(Fault::new(
+                key("params"),
+                format!("`{fixed}` is written by the gateway itself"),
+                "leave it out of params",
+            ));
         }
     }
     let known = built_in(raw_target.model.as_deref().unwrap_or_default());
@@ -363,14 +416,22 @@ fn target(
     })
 }
 
-fn tasks(raw: &RawSettings, targets: &BTreeMap<String, Arc<Target>>, faults: &mut Vec<Fault>) -> BTreeMap<String, TaskSettings> {
+fn tasks(
+    raw: &RawSettings,
+    targets: &BTreeMap<String, Arc<Target>>,
+    faults: &mut Vec<Fault>,
+) -> BTreeMap<String, TaskSettings> {
     raw.tasks
         .iter()
         .map(|(name, task)| {
             let at = format!("tasks.{name}");
             let list = target_list(&format!("{at}.targets"), &task.targets, true, raw, targets, faults);
             if name == "search" && !list.is_empty() && !list.iter().any(|target| target.capabilities.meets(Need::Web)) {
-                faults.push(Fault::new(format!("{at}.targets"), "no target of this task declares `web`, which searches need", "add capabilities = [\"web\", ...] to a target that searches the live web"));
+                faults.push(Fault::new(
+                    format!("{at}.targets"),
+                    "no target of this task declares `web`, which searches need",
+                    "add capabilities = [\"web\", ...] to a target that searches the live web",
+                ));
             }
             let deadlines = Deadlines::read(&task.deadlines, &format!("{at}.deadlines"), faults);
             (name.clone(), TaskSettings { task: Task::new(name.as_str()), targets: list, deadlines })
@@ -403,20 +464,41 @@ fn route_kind(
 ) -> Option<RouteKind> {
     let at = format!("routes.{name}");
     if (name == "*") != route.passthrough {
-        faults.push(Fault::new(format!("{at}.passthrough"), "passthrough belongs to the route \"*\" and only there", "write [routes.\"*\"] with passthrough = true"));
+        faults.push(Fault::new(
+            format!("{at}.passthrough"),
+            "passthrough belongs to the route \"*\" and only there",
+            "write [routes.\"*\"] with passthrough = true",
+        ));
         return None;
     }
     if !route.fallback.is_empty() && !route.passthrough {
-        faults.push(Fault::new(format!("{at}.fallback"), "only the route \"*\" has a fallback list", "put the names at the end of targets"));
+        faults.push(Fault::new(
+            format!("{at}.fallback"),
+            "only the route \"*\" has a fallback list",
+            "put the names at the end of targets",
+        ));
     }
     if route.passthrough {
-        return Some(RouteKind::Passthrough { fallback: target_list(&format!("{at}.fallback"), &route.fallback, false, raw, targets, faults) });
+        return Some(RouteKind::Passthrough {
+            fallback: target_list(&format!("{at}.fallback"), &route.fallback, false, raw, targets, faults),
+        });
     }
     if !route.by_task {
         if route.default_task.is_some() {
-            faults.push(Fault::new(format!("{at}.default_task"), "means nothing without by_task", "write by_task = true, or leave it out"));
+            faults.push(Fault::new(
+                format!("{at}.default_task"),
+                "means nothing without by_task",
+                "write by_task = true, or leave it out",
+            ));
         }
-        return Some(RouteKind::Targets(target_list(&format!("{at}.targets"), &route.targets, true, raw, targets, faults)));
+        return Some(RouteKind::Targets(target_list(
+            &format!("{at}.targets"),
+            &route.targets,
+            true,
+            raw,
+            targets,
+            faults,
+        )));
     }
     if !route.targets.is_empty() {
         faults.push(Fault::new(format!("{at}.targets"), "stands beside by_task", "keep one of the two"));
@@ -428,7 +510,11 @@ fn route_kind(
             None
         }
         None => {
-            faults.push(Fault::new(format!("{at}.default_task"), "is missing", "name the task of requests that say none"));
+            faults.push(Fault::new(
+                format!("{at}.default_task"),
+                "is missing",
+                "name the task of requests that say none",
+            ));
             None
         }
     }

@@ -1,7 +1,7 @@
 //! Durations, bounds and addresses, with their defaults.
 
-use super::raw::{RawDeadline, RawDeadlines, RawGateway};
 use super::Fault;
+use super::raw::{RawDeadline, RawDeadlines, RawGateway};
 use crate::domain::deadline::{Clock, LimitSource};
 use std::time::Duration;
 
@@ -99,7 +99,11 @@ impl Deadlines {
             Some(RawDeadline(text)) => match duration(text) {
                 Some(value) if !value.is_zero() => Setting::Hard(value),
                 _ => {
-                    faults.push(Fault::new(format!("{at}.{name}"), format!("\"{text}\" is no duration above zero"), "write it as \"30s\", \"10m\" or \"off\""));
+                    faults.push(Fault::new(
+                        format!("{at}.{name}"),
+                        format!("\"{text}\" is no duration above zero"),
+                        "write it as \"30s\", \"10m\" or \"off\"",
+                    ));
                     Setting::Inherit
                 }
             },
@@ -162,7 +166,11 @@ impl Bounds {
             records_max: raw.records_max.unwrap_or(100_000),
         };
         if bounds.same_target_retries > 1 {
-            faults.push(Fault::new("gateway.same_target_retries", "more than one repeat of a failing target is not supported", "write 0 or 1"));
+            faults.push(Fault::new(
+                "gateway.same_target_retries",
+                "more than one repeat of a failing target is not supported",
+                "write 0 or 1",
+            ));
         }
         bounds
     }
@@ -173,7 +181,11 @@ fn bytes(name: &str, value: Option<u64>, default: usize, max: usize, faults: &mu
     match usize::try_from(value) {
         Ok(value) if (1024..=max).contains(&value) => value,
         _ => {
-            faults.push(Fault::new(format!("gateway.{name}"), format!("{value} bytes is out of range"), format!("write a number from 1024 to {max}")));
+            faults.push(Fault::new(
+                format!("gateway.{name}"),
+                format!("{value} bytes is out of range"),
+                format!("write a number from 1024 to {max}"),
+            ));
             default
         }
     }
@@ -253,7 +265,10 @@ mod tests {
     #[test]
     fn base_urls_are_taken_apart() {
         let end = Endpoint::parse("https://api.example.com/v1/").expect("valid");
-        assert_eq!((end.tls, end.port, end.path.as_str(), end.authority().as_str()), (true, 443, "/v1", "api.example.com"));
+        assert_eq!(
+            (end.tls, end.port, end.path.as_str(), end.authority().as_str()),
+            (true, 443, "/v1", "api.example.com")
+        );
         let local = Endpoint::parse("http://[::1]:8080").expect("valid");
         assert_eq!((local.host.as_str(), local.authority().as_str()), ("::1", "[::1]:8080"));
         for wrong in ["api.example.com/v1", "ftp://x", "http://user:pw@x/", "http://x/?a=1"] {

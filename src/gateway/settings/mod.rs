@@ -9,10 +9,11 @@ mod check;
 mod limits;
 mod raw;
 
-pub use check::{built_in, Auth, Capabilities, Params, Provider, Route, RouteKind, Settings, Target, TaskSettings};
+pub use check::{Auth, Capabilities, Params, Provider, Route, RouteKind, Settings, Target, TaskSettings, built_in};
 pub use limits::{Bounds, Deadlines, Endpoint, Limit, Setting};
 pub use raw::{
-    Many, RawDeadline, RawDeadlines, RawGateway, RawModel, RawParams, RawPrice, RawProvider, RawRoute, RawSettings, RawTarget, RawTask,
+    Many, RawDeadline, RawDeadlines, RawGateway, RawModel, RawParams, RawPrice, RawProvider, RawRoute, RawSettings,
+    RawTarget, RawTask,
 };
 
 /// One thing wrong with the configuration.

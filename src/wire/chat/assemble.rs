@@ -183,9 +183,8 @@ fn merge(slot: &mut Value, value: Value) {
 fn merge_list(target: &mut Vec<Value>, entries: Vec<Value>) {
     for entry in entries {
         let index = entry.get("index").and_then(Value::as_u64);
-        let known = index.and_then(|index| {
-            target.iter().position(|have| have.get("index").and_then(Value::as_u64) == Some(index))
-        });
+        let known = index
+            .and_then(|index| target.iter().position(|have| have.get("index").and_then(Value::as_u64) == Some(index)));
         match known {
             Some(place) => merge(&mut target[place], entry),
             None => target.push(entry),
@@ -220,7 +219,9 @@ fn add(slot: &mut Value, value: Value) {
         (Value::Number(have), Value::Number(more)) => {
             if let (Some(a), Some(b)) = (have.as_u64(), more.as_u64()) {
                 *have = a.saturating_add(b).into();
-            } else if let Some(sum) = have.as_f64().zip(more.as_f64()).and_then(|(a, b)| serde_json::Number::from_f64(a + b)) {
+            } else if let Some(sum) =
+                have.as_f64().zip(more.as_f64()).and_then(|(a, b)| serde_json::Number::from_f64(a + b))
+            {
                 *have = sum;
             }
         }
@@ -257,17 +258,22 @@ mod tests {
             json!({"choices":[{"index":0,"delta":{},"finish_reason":"stop"}],"usage":null}),
             json!({"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":2}}),
         ]);
-        assert_eq!(whole, json!({
-            "id":"c1","object":"chat.completion","created":7,"model":"m",
-            "choices":[{"index":0,"message":{"role":"assistant","content":"hello world","refusal":null},"logprobs":null,"finish_reason":"stop"}],
-            "usage":{"prompt_tokens":3,"completion_tokens":2},"system_fingerprint":"fp2"
-        }));
+        assert_eq!(
+            whole,
+            json!({
+                "id":"c1","object":"chat.completion","created":7,"model":"m",
+                "choices":[{"index":0,"message":{"role":"assistant","content":"hello world","refusal":null},"logprobs":null,"finish_reason":"stop"}],
+                "usage":{"prompt_tokens":3,"completion_tokens":2},"system_fingerprint":"fp2"
+            })
+        );
     }
 
     #[test]
     fn parallel_calls_are_merged_by_index_and_repeated_constants_do_not_grow() {
         let call = |index: u64, id: &str, name: &str, arguments: &str| {
-            delta(&json!({"role":"assistant","tool_calls":[{"index":index,"id":id,"type":"function","function":{"name":name,"arguments":arguments}}]}))
+            delta(
+                &json!({"role":"assistant","tool_calls":[{"index":index,"id":id,"type":"function","function":{"name":name,"arguments":arguments}}]}),
+            )
         };
         let whole = assemble(&[
             delta(&json!({"role":"assistant","content":""})),
@@ -279,24 +285,29 @@ mod tests {
         let message = &whole["choices"][0]["message"];
         assert_eq!(message["role"], "assistant");
         assert_eq!(message["content"], Value::Null);
-        assert_eq!(message["tool_calls"], json!([
-            {"id":"a","type":"function","function":{"name":"f","arguments":"{\"x\":1}"}},
-            {"id":"b","type":"function","function":{"name":"g","arguments":"{}"}}
-        ]));
+        assert_eq!(
+            message["tool_calls"],
+            json!([
+                {"id":"a","type":"function","function":{"name":"f","arguments":"{\"x\":1}"}},
+                {"id":"b","type":"function","function":{"name":"g","arguments":"{}"}}
+            ])
+        );
     }
 
     #[test]
     fn split_usage_is_added_and_cumulative_usage_is_not() {
-        let usage = |input: u64, output: u64| json!({"choices":[],"usage":{"prompt_tokens":input,"completion_tokens":output}});
-        assert_eq!(assemble(&[usage(9, 1), usage(9, 2), usage(9, 3)])["usage"], json!({"prompt_tokens":9,"completion_tokens":3}));
+        let usage =
+            |input: u64, output: u64| json!({"choices":[],"usage":{"prompt_tokens":input,"completion_tokens":output}});
+        assert_eq!(
+            assemble(&[usage(9, 1), usage(9, 2), usage(9, 3)])["usage"],
+            json!({"prompt_tokens":9,"completion_tokens":3})
+        );
         assert_eq!(assemble(&[usage(9, 0), usage(0, 3)])["usage"], json!({"prompt_tokens":9,"completion_tokens":3}));
     }
 
     #[test]
     fn choices_and_logprobs_stay_apart() {
-        let chunk = |index: u64, text: &str| {
-            json!({"choices":[{"index":index,"delta":{"content":text},"logprobs":{"content":[{"token":text}]},"finish_reason":null}]})
-        };
+        let chunk = |index: u64, text: &str| json!({"choices":[{"index":index,"delta":{"content":text},"logprobs":{"content":[{"token":text}]},"finish_reason":null}]});
         let whole = assemble(&[chunk(1, "b"), chunk(0, "a"), chunk(1, "c")]);
         assert_eq!(whole["choices"][0]["message"]["content"], "a");
         assert_eq!(whole["choices"][1]["message"]["content"], "bc");

@@ -108,7 +108,8 @@ pub fn read_whole(body: &[u8]) -> Result<WholeFacts, String> {
     let mut facts = WholeFacts { choices: choices.len(), usage: whole.usage.map(Into::into), ..WholeFacts::default() };
     for choice in choices {
         if let Some(message) = choice.message {
-            let parts = [&message.content, &message.refusal, &message.tool_calls, &message.function_call, &message.audio];
+            let parts =
+                [&message.content, &message.refusal, &message.tool_calls, &message.function_call, &message.audio];
             facts.has_answer |= parts.iter().any(|part| part.0);
         }
         facts.has_answer |= choice.text.0;
@@ -311,7 +312,9 @@ mod tests {
 
     #[test]
     fn usage_frames_and_finishes_are_told() {
-        let usage = facts(r#"{"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":4,"prompt_tokens_details":{"cached_tokens":2},"completion_tokens_details":null}}"#);
+        let usage = facts(
+            r#"{"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":4,"prompt_tokens_details":{"cached_tokens":2},"completion_tokens_details":null}}"#,
+        );
         assert!(usage.usage_only);
         assert_eq!(usage.usage, Some(Usage { input: 9, output: 4, cached_input: 2, ..Usage::default() }));
         let end = facts(r#"{"choices":[{"index":1,"delta":{},"finish_reason":"length"}],"usage":null}"#);
@@ -328,8 +331,14 @@ mod tests {
 
     #[test]
     fn half_a_character_and_half_an_object_are_refused_without_quoting_them() {
-        assert!(read_chunk(b"{\"choices\":[{\"delta\":{\"content\":\"\xe2\x82\"}}]}").expect_err("bad").contains("UTF-8"));
-        assert!(read_chunk(b"{\"choices\":[{\"delta\":{\"content\":\"secret").expect_err("bad").contains("ends in the middle"));
+        assert!(
+            read_chunk(b"{\"choices\":[{\"delta\":{\"content\":\"\xe2\x82\"}}]}").expect_err("bad").contains("UTF-8")
+        );
+        assert!(
+            read_chunk(b"{\"choices\":[{\"delta\":{\"content\":\"secret")
+                .expect_err("bad")
+                .contains("ends in the middle")
+        );
         assert!(!read_chunk(b"{\"choices\":\"secret\"}").expect_err("bad").contains("secret"));
         assert!(read_chunk(b"{\"hello\":1}").is_err());
     }

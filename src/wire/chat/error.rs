@@ -75,7 +75,12 @@ mod tests {
 
     #[test]
     fn the_shape_is_openais() {
-        let error = ErrorBody { status: 404, message: "no \"x\"".into(), param: Some("model".into()), code: "model_not_found".into() };
+        let error = ErrorBody {
+            status: 404,
+            message: "no \"x\"".into(),
+            param: Some("model".into()),
+            code: "model_not_found".into(),
+        };
         assert_eq!(
             error.to_json(),
             r#"{"error":{"message":"no \"x\"","type":"invalid_request_error","param":"model","code":"model_not_found"}}"#

@@ -10,6 +10,7 @@ mod error;
 mod models;
 mod refusal;
 mod request;
+mod whole;
 
 pub use assemble::Assembler;
 pub use chunk::{ChunkFacts, Finish, WholeFacts, read_chunk, read_whole};
@@ -17,3 +18,4 @@ pub use error::{ErrorBody, error_frame};
 pub use models::{ModelEntry, model_list, read_model_list};
 pub use refusal::{ErrorFields, Refusal, duration_text_ms, read_error_fields, read_refusal};
 pub use request::{ChatRequest, Invalid, Need, Rewrite, Rewritten};
+pub use whole::chunks_of_whole;

@@ -46,7 +46,12 @@ impl Refusal {
         let message = self.fields.message.as_deref().unwrap_or_default().to_ascii_lowercase();
         if param.starts_with("stream_options") || message.contains("stream_options") {
             Some("stream_options")
-        } else if param == "stream" || message.contains("'stream'") || message.contains("`stream`") || message.contains("\"stream\"") || message.contains("streaming is not supported") {
+        } else if param == "stream"
+            || message.contains("'stream'")
+            || message.contains("`stream`")
+            || message.contains("\"stream\"")
+            || message.contains("streaming is not supported")
+        {
             Some("stream")
         } else {
             None
@@ -124,14 +129,22 @@ const fn may_stand_at(kind: RefusalKind, status: u16) -> bool {
 
 fn by_code(fields: &ErrorFields) -> Option<RefusalKind> {
     [fields.code.as_deref(), fields.kind.as_deref()].into_iter().flatten().find_map(|code| match code {
-        "context_length_exceeded" | "string_above_max_length" | "exceed_context_size_error" => Some(RefusalKind::ContextTooLong),
-        "content_policy_violation" | "content_filter" | "invalid_prompt" | "moderation_blocked" | "ResponsibleAIPolicyViolation" => {
-            Some(RefusalKind::ContentPolicy)
+        "context_length_exceeded" | "string_above_max_length" | "exceed_context_size_error" => {
+            Some(RefusalKind::ContextTooLong)
         }
-        "unsupported_parameter" | "unsupported_value" | "unknown_parameter" | "invalid_encrypted_content" => Some(RefusalKind::Unsupported),
+        "content_policy_violation"
+        | "content_filter"
+        | "invalid_prompt"
+        | "moderation_blocked"
+        | "ResponsibleAIPolicyViolation" => Some(RefusalKind::ContentPolicy),
+        "unsupported_parameter" | "unsupported_value" | "unknown_parameter" | "invalid_encrypted_content" => {
+            Some(RefusalKind::Unsupported)
+        }
         "insufficient_quota" | "billing_hard_limit_reached" | "billing_not_active" => Some(RefusalKind::QuotaExhausted),
         "rate_limit_exceeded" => Some(RefusalKind::RateLimited),
-        "overloaded_error" | "overloaded" | "service_unavailable" | "server_overloaded" | "engine_overloaded" => Some(RefusalKind::Overloaded),
+        "overloaded_error" | "overloaded" | "service_unavailable" | "server_overloaded" | "engine_overloaded" => {
+            Some(RefusalKind::Overloaded)
+        }
         "model_not_found" | "DeploymentNotFound" => Some(RefusalKind::ModelNotFound),
         _ => None,
     })
@@ -140,11 +153,28 @@ fn by_code(fields: &ErrorFields) -> Option<RefusalKind> {
 fn by_wording(fields: &ErrorFields) -> Option<RefusalKind> {
     let text = fields.message.as_deref()?.to_ascii_lowercase();
     let has = |parts: &[&str]| parts.iter().any(|part| text.contains(part));
-    if has(&["maximum context length", "context window", "prompt is too long", "exceeds the available context size", "maximum input length", "input is too long", "reduce the length of the messages"]) {
+    if has(&[
+        "maximum context length",
+        "context window",
+        "prompt is too long",
+        "exceeds the available context size",
+        "maximum input length",
+        "input is too long",
+        "reduce the length of the messages",
+    ]) {
         Some(RefusalKind::ContextTooLong)
     } else if has(&["content management policy", "content policy", "usage policies", "usage policy"]) {
         Some(RefusalKind::ContentPolicy)
-    } else if has(&["unsupported parameter", "unsupported value", "unrecognized request argument", "unknown parameter", "does not support", "is not supported", "extra inputs are not permitted", "not supported with this model"]) {
+    } else if has(&[
+        "unsupported parameter",
+        "unsupported value",
+        "unrecognized request argument",
+        "unknown parameter",
+        "does not support",
+        "is not supported",
+        "extra inputs are not permitted",
+        "not supported with this model",
+    ]) {
         Some(RefusalKind::Unsupported)
     } else {
         None
@@ -182,7 +212,10 @@ pub fn read_error_fields(body: &[u8]) -> ErrorFields {
 fn retry_after(headers: &http::HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     let seconds = |text: &str, unit: f64| {
-        text.parse::<f64>().ok().filter(|n| n.is_finite() && *n >= 0.0).map(|n| Duration::from_secs_f64((n * unit).min(1e9)))
+        text.parse::<f64>()
+            .ok()
+            .filter(|n| n.is_finite() && *n >= 0.0)
+            .map(|n| Duration::from_secs_f64((n * unit).min(1e9)))
     };
     let precise = text("retry-after-ms").and_then(|text| seconds(text, 1e-3));
     let plain = text("retry-after").and_then(|text| {
@@ -236,7 +269,12 @@ mod tests {
         use RefusalKind as K;
         for (status, body, kind, wording) in [
             (400, r#"{"error":{"code":"context_length_exceeded"}}"#, K::ContextTooLong, false),
-            (400, r#"{"object":"error","message":"This model's maximum context length is 4096 tokens.","code":400}"#, K::ContextTooLong, true),
+            (
+                400,
+                r#"{"object":"error","message":"This model's maximum context length is 4096 tokens.","code":400}"#,
+                K::ContextTooLong,
+                true,
+            ),
             (400, r#"{"error":{"code":"unsupported_parameter","param":"temperature"}}"#, K::Unsupported, false),
             (422, r#"{"detail":"Extra inputs are not permitted"}"#, K::Unsupported, true),
             (400, r#"{"error":{"code":"content_filter"}}"#, K::ContentPolicy, false),
@@ -282,9 +320,14 @@ mod tests {
 
     #[test]
     fn a_refusal_of_streaming_is_recognised_as_possibly_ours() {
-        let names = |body: &str| read_refusal(400, &http::HeaderMap::new(), body.as_bytes(), SystemTime::UNIX_EPOCH).names_streaming();
+        let names = |body: &str| {
+            read_refusal(400, &http::HeaderMap::new(), body.as_bytes(), SystemTime::UNIX_EPOCH).names_streaming()
+        };
         assert_eq!(names(r#"{"error":{"param":"stream","message":"no"}}"#), Some("stream"));
-        assert_eq!(names(r#"{"error":{"message":"Unrecognized request argument supplied: stream_options"}}"#), Some("stream_options"));
+        assert_eq!(
+            names(r#"{"error":{"message":"Unrecognized request argument supplied: stream_options"}}"#),
+            Some("stream_options")
+        );
         assert_eq!(names(r#"{"error":{"param":"temperature"}}"#), None);
     }
 

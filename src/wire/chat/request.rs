@@ -136,7 +136,9 @@ impl ChatRequest {
     /// The body for one attempt.
     #[must_use]
     pub fn rewrite(&self, how: &Rewrite<'_>) -> Rewritten {
-        let mut out = String::with_capacity(self.fields.iter().map(|(key, raw)| key.len() + raw.get().len() + 4).sum::<usize>() + 64);
+        let mut out = String::with_capacity(
+            self.fields.iter().map(|(key, raw)| key.len() + raw.get().len() + 4).sum::<usize>() + 64,
+        );
         let mut dropped = Vec::new();
         let mut changed = false;
         let mut seen_options = false;
@@ -353,7 +355,9 @@ impl<'de> Deserialize<'de> for Content {
             Shape::Text(text) => Self { text_bytes: text.len() as u64, has_image: false },
             Shape::Parts(parts) => Self {
                 text_bytes: parts.iter().filter_map(|part| part.text.as_ref()).map(|text| text.len() as u64).sum(),
-                has_image: parts.iter().any(|part| matches!(part.r#type.as_str(), "image_url" | "input_image" | "image")),
+                has_image: parts
+                    .iter()
+                    .any(|part| matches!(part.r#type.as_str(), "image_url" | "input_image" | "image")),
             },
             Shape::Absent(()) => Self::default(),
         })
@@ -388,7 +392,8 @@ impl<'de> Deserialize<'de> for Fields {
 mod tests {
     use super::*;
 
-    const PLAIN: &str = r#"{"model":"auto","messages":[{"role":"user","content":"hi"}],"seed":12345678901234567890123,"x":1.0}"#;
+    const PLAIN: &str =
+        r#"{"model":"auto","messages":[{"role":"user","content":"hi"}],"seed":12345678901234567890123,"x":1.0}"#;
 
     fn invalid(body: &str) -> (Option<String>, String) {
         let error = ChatRequest::parse(body.as_bytes()).expect_err("refused");
@@ -396,7 +401,15 @@ mod tests {
     }
 
     fn plain<'a>() -> Rewrite<'a> {
-        Rewrite { model: "m", stream: true, ask_usage: true, drop_metadata_task: false, drop: &[], rename: &[], set: &[] }
+        Rewrite {
+            model: "m",
+            stream: true,
+            ask_usage: true,
+            drop_metadata_task: false,
+            drop: &[],
+            rename: &[],
+            set: &[],
+        }
     }
 
     #[test]
@@ -428,7 +441,9 @@ mod tests {
 
     #[test]
     fn a_task_of_ours_leaves_metadata_and_takes_an_empty_one_along() {
-        let body = |metadata: &str| format!(r#"{{"model":"m","messages":[{{"role":"user","content":"x"}}],"metadata":{metadata}}}"#);
+        let body = |metadata: &str| {
+            format!(r#"{{"model":"m","messages":[{{"role":"user","content":"x"}}],"metadata":{metadata}}}"#)
+        };
         let rewrite = |text: String| {
             let request = ChatRequest::parse(text.as_bytes()).expect("valid");
             assert_eq!(request.metadata_task.as_deref(), Some("chat"));
@@ -465,13 +480,16 @@ mod tests {
     #[test]
     fn needs_are_read_off_the_body() {
         let needs = |extra: &str| {
-            let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":[{{"type":"text","text":"abcdefgh"}},{{"type":"image_url","image_url":{{"url":"x"}}}}]}}]{extra}}}"#);
+            let body = format!(
+                r#"{{"model":"m","messages":[{{"role":"user","content":[{{"type":"text","text":"abcdefgh"}},{{"type":"image_url","image_url":{{"url":"x"}}}}]}}]{extra}}}"#
+            );
             let request = ChatRequest::parse(body.as_bytes()).expect("valid");
             (request.needs.clone(), request.unstreamable)
         };
         assert_eq!(needs(""), (vec![Need::Vision], false));
         assert_eq!(
-            needs(r#","tools":[{"type":"function"}],"response_format":{"type":"json_schema"},"web_search_options":{}"#).0,
+            needs(r#","tools":[{"type":"function"}],"response_format":{"type":"json_schema"},"web_search_options":{}"#)
+                .0,
             [Need::Tools, Need::Vision, Need::Json, Need::Web]
         );
         assert!(needs(r#","modalities":["text","audio"]"#).1);

@@ -20,11 +20,7 @@ const LISTED_MAX: usize = 8;
 ///
 /// `target` is the one that failed; `attempts` is everything tried, in order.
 #[must_use]
-pub fn client_message(
-    failure: &Failure,
-    target: Option<&str>,
-    attempts: &[(String, Cause)],
-) -> String {
+pub fn client_message(failure: &Failure, target: Option<&str>, attempts: &[(String, Cause)]) -> String {
     let cause = failure.effective_cause();
     let mut message = opening(failure, cause);
     if let Some(name) = target {
@@ -35,9 +31,7 @@ pub fn client_message(
     }
     close(&mut message);
     if !attempts.is_empty() {
-        let tried = attempts
-            .iter()
-            .map(|(name, cause)| format!("{} ({cause})", borrowed(name)));
+        let tried = attempts.iter().map(|(name, cause)| format!("{} ({cause})", borrowed(name)));
         let _ = write!(message, " Tried: {}.", listed(tried, ", "));
     }
     let _ = write!(message, " What to do: {}.", advice_for(cause, target, None));
@@ -52,23 +46,13 @@ fn opening(failure: &Failure, cause: Cause) -> String {
             .unwrap_or_else(|| "Your input exceeds the context window of this model".to_owned());
     }
     let told = capitalised(sentence(failure.cause));
-    if failure.cause == cause {
-        told
-    } else {
-        format!("{told}: {}", sentence(cause))
-    }
+    if failure.cause == cause { told } else { format!("{told}: {}", sentence(cause)) }
 }
 
 fn particulars(failure: &Failure, cause: Cause) -> Vec<String> {
-    let mut parts: Vec<String> = failure
-        .evidence
-        .iter()
-        .filter_map(|fact| particular(fact, cause))
-        .collect();
+    let mut parts: Vec<String> = failure.evidence.iter().filter_map(|fact| particular(fact, cause)).collect();
     let rejected = failure.evidence.iter().filter_map(|fact| match fact {
-        Fact::Rejected { target, reason } => {
-            Some(format!("`{}`: {}", borrowed(target), borrowed(reason)))
-        }
+        Fact::Rejected { target, reason } => Some(format!("`{}`: {}", borrowed(target), borrowed(reason))),
         _ => None,
     });
     let rejected = listed(rejected, "; ");
@@ -81,22 +65,15 @@ fn particulars(failure: &Failure, cause: Cause) -> Vec<String> {
 /// One fact as a client may read it, or nothing.
 fn particular(fact: &Fact, cause: Cause) -> Option<String> {
     match fact {
-        Fact::Clock {
-            clock,
-            limit_ms,
-            elapsed_ms,
-            source,
-        } => Some(format!(
+        Fact::Clock { clock, limit_ms, elapsed_ms, source } => Some(format!(
             "our {clock} clock of {} ({source}) ran out after {}",
             duration(*limit_ms),
             duration(*elapsed_ms)
         )),
         Fact::HttpStatus { status } => Some(format!("the target's status was {status}")),
-        Fact::Vendor {
-            code,
-            param,
-            message,
-        } => vendor_particular(cause, code.as_deref(), param.as_deref(), message.as_deref()),
+        Fact::Vendor { code, param, message } => {
+            vendor_particular(cause, code.as_deref(), param.as_deref(), message.as_deref())
+        }
         Fact::RetryAfter { ms } => Some(format!("it asks to wait {}", duration(*ms))),
         Fact::Field { field } => Some(format!("in the field `{}`", borrowed(field))),
         Fact::Offset { byte } => Some(format!("at byte {byte} of the body")),
@@ -104,11 +81,7 @@ fn particular(fact: &Fact, cause: Cause) -> Option<String> {
             Some(format!("the bound is `{what}`, {}", bytes(*limit)))
         }
         Fact::Bound { what, limit } => Some(format!("the bound is `{what}`, {limit}")),
-        Fact::Stalled { at, limit_ms } => Some(format!(
-            "{} made no progress for {}",
-            at.words(),
-            duration(*limit_ms)
-        )),
+        Fact::Stalled { at, limit_ms } => Some(format!("{} made no progress for {}", at.words(), duration(*limit_ms))),
         Fact::Nearest { names } if names.is_empty() => None,
         Fact::Nearest { names } => {
             let names = names.iter().map(|name| format!("`{}`", borrowed(name)));
@@ -135,19 +108,9 @@ fn particular(fact: &Fact, cause: Cause) -> Option<String> {
 /// A target's code and parameter always; its sentence only where that is about
 /// the client's own request. About accounts, keys and its own insides it may
 /// say more than this client should know.
-fn vendor_particular(
-    cause: Cause,
-    code: Option<&str>,
-    param: Option<&str>,
-    message: Option<&str>,
-) -> Option<String> {
-    let own_request = matches!(
-        cause,
-        Cause::BadRequest
-            | Cause::UnsupportedByTarget
-            | Cause::ContentPolicy
-            | Cause::ModelNotFound
-    );
+fn vendor_particular(cause: Cause, code: Option<&str>, param: Option<&str>, message: Option<&str>) -> Option<String> {
+    let own_request =
+        matches!(cause, Cause::BadRequest | Cause::UnsupportedByTarget | Cause::ContentPolicy | Cause::ModelNotFound);
     let mut parts = Vec::new();
     parts.extend(code.map(|code| format!("code `{}`", borrowed(code))));
     parts.extend(param.map(|param| format!("parameter `{}`", borrowed(param))));
@@ -159,10 +122,9 @@ fn vendor_particular(
 
 fn vendor_words(failure: &Failure) -> Option<String> {
     failure.evidence.iter().find_map(|fact| match fact {
-        Fact::Vendor {
-            message: Some(message),
-            ..
-        } if !message.trim().is_empty() => Some(borrowed(message).trim_end_matches('.').to_owned()),
+        Fact::Vendor { message: Some(message), .. } if !message.trim().is_empty() => {
+            Some(borrowed(message).trim_end_matches('.').to_owned())
+        }
         _ => None,
     })
 }
@@ -170,10 +132,8 @@ fn vendor_words(failure: &Failure) -> Option<String> {
 /// Text from outside: one line, bounded, with everything that looks like an
 /// address masked.
 fn borrowed(text: &str) -> String {
-    let words: Vec<&str> = text
-        .split_whitespace()
-        .map(|word| if is_address(word) { "[address]" } else { word })
-        .collect();
+    let words: Vec<&str> =
+        text.split_whitespace().map(|word| if is_address(word) { "[address]" } else { word }).collect();
     let line = words.join(" ");
     match line.char_indices().nth(BORROWED_CHARS_MAX) {
         Some((end, _)) => format!("{}…", &line[..end]),
@@ -189,13 +149,7 @@ fn is_address(word: &str) -> bool {
     }
     let bare = word.trim_matches(|c: char| !c.is_ascii_alphanumeric() && c != ':');
     let bare = bare.trim_end_matches(':');
-    let host = bare.rsplit_once(':').map_or(bare, |(host, port)| {
-        if port.parse::<u16>().is_ok() {
-            host
-        } else {
-            bare
-        }
-    });
+    let host = bare.rsplit_once(':').map_or(bare, |(host, port)| if port.parse::<u16>().is_ok() { host } else { bare });
     let host = host.trim_matches(['[', ']']);
     host == "localhost"
         || host.parse::<std::net::Ipv4Addr>().is_ok()
@@ -214,9 +168,7 @@ fn listed(items: impl Iterator<Item = String>, between: &str) -> String {
 
 fn capitalised(clause: &str) -> String {
     let mut chars = clause.chars();
-    chars.next().map_or_else(String::new, |first| {
-        first.to_uppercase().chain(chars).collect()
-    })
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }
 
 fn close(message: &mut String) {
@@ -229,20 +181,11 @@ fn close(message: &mut String) {
 mod tests {
     use super::*;
     use crate::domain::deadline::{Clock, LimitSource};
-    use crate::domain::failure::{
-        Confidence, Evidence, Observation, Phase, Raw, RefusalKind, Side, classify,
-    };
+    use crate::domain::failure::{Confidence, Evidence, Observation, Phase, Raw, RefusalKind, Side, classify};
 
     fn told(observation: Observation, target: Option<&str>, attempts: &[(&str, Cause)]) -> String {
-        let attempts: Vec<_> = attempts
-            .iter()
-            .map(|(name, cause)| ((*name).to_owned(), *cause))
-            .collect();
-        client_message(
-            &classify(&Evidence::at_door(observation, 30_004)),
-            target,
-            &attempts,
-        )
+        let attempts: Vec<_> = attempts.iter().map(|(name, cause)| ((*name).to_owned(), *cause)).collect();
+        client_message(&classify(&Evidence::at_door(observation, 30_004)), target, &attempts)
     }
 
     fn refused(kind: RefusalKind, message: &str) -> Observation {
@@ -259,15 +202,8 @@ mod tests {
 
     #[test]
     fn a_clock_of_ours_is_told_with_limit_elapsed_and_all_that_was_tried() {
-        let clock = Observation::Clock {
-            clock: Clock::FirstToken,
-            limit_ms: 30_000,
-            source: LimitSource::Learned,
-        };
-        let tried = [
-            ("strong", Cause::OwnDeadlineFirstToken),
-            ("local", Cause::ConnectRefused),
-        ];
+        let clock = Observation::Clock { clock: Clock::FirstToken, limit_ms: 30_000, source: LimitSource::Learned };
+        let tried = [("strong", Cause::OwnDeadlineFirstToken), ("local", Cause::ConnectRefused)];
         assert_eq!(
             told(clock, Some("strong"), &tried),
             "The target was reached but sent no content within our first-token limit, so we ended \
@@ -289,74 +225,32 @@ mod tests {
             None,
             &[],
         );
-        assert!(
-            message.contains("in the field `messages[0].role`; at byte 41 of the body; unknown"),
-            "{message}"
-        );
+        assert!(message.contains("in the field `messages[0].role`; at byte 41 of the body; unknown"), "{message}");
     }
 
     #[test]
     fn an_unknown_name_gets_its_neighbours() {
         let nearest = vec!["gpt-4o".to_owned(), "gpt-4o-mini".to_owned()];
-        let message = told(
-            Observation::UnknownRoute {
-                asked: "gtp-4o".to_owned(),
-                nearest,
-            },
-            None,
-            &[],
-        );
+        let message = told(Observation::UnknownRoute { asked: "gtp-4o".to_owned(), nearest }, None, &[]);
         assert!(message.contains("`gtp-4o`; the nearest names are `gpt-4o`, `gpt-4o-mini`."));
     }
 
     #[test]
     fn every_rejected_candidate_gets_its_reason() {
-        let rejected = vec![
-            ("a".to_owned(), "has no vision".to_owned()),
-            ("b".to_owned(), "its circuit is open".to_owned()),
-        ];
-        let message = told(
-            Observation::NoFit {
-                rejected,
-                context_alone: false,
-            },
-            None,
-            &[],
-        );
-        assert!(
-            message.contains("`a`: has no vision; `b`: its circuit is open."),
-            "{message}"
-        );
+        let rejected =
+            vec![("a".to_owned(), "has no vision".to_owned()), ("b".to_owned(), "its circuit is open".to_owned())];
+        let message = told(Observation::NoFit { rejected, context_alone: false }, None, &[]);
+        assert!(message.contains("`a`: has no vision; `b`: its circuit is open."), "{message}");
     }
 
     #[test]
     fn too_long_a_context_opens_with_the_vendors_words() {
         let own = "This model's maximum context length is 8192 tokens. However, you sent 9000.";
-        let message = told(
-            refused(RefusalKind::ContextTooLong, own),
-            Some("local"),
-            &[],
-        );
-        assert!(
-            message.starts_with("This model's maximum context length is 8192"),
-            "{message}"
-        );
-        let rejected = vec![(
-            "local".to_owned(),
-            "9,000 tokens do not fit 8,192".to_owned(),
-        )];
-        let message = told(
-            Observation::NoFit {
-                rejected,
-                context_alone: true,
-            },
-            None,
-            &[],
-        );
-        assert!(
-            message.starts_with("Your input exceeds the context window"),
-            "{message}"
-        );
+        let message = told(refused(RefusalKind::ContextTooLong, own), Some("local"), &[]);
+        assert!(message.starts_with("This model's maximum context length is 8192"), "{message}");
+        let rejected = vec![("local".to_owned(), "9,000 tokens do not fit 8,192".to_owned())];
+        let message = told(Observation::NoFit { rejected, context_alone: true }, None, &[]);
+        assert!(message.starts_with("Your input exceeds the context window"), "{message}");
     }
 
     #[test]
@@ -374,12 +268,7 @@ mod tests {
     /// Every cause with every fact that could carry an address.
     #[test]
     fn no_message_shows_an_address() {
-        let hosts = [
-            "10.1.2.3:8080",
-            "http://vllm.internal/v1",
-            "[fd00::1]:443",
-            "localhost:1234",
-        ];
+        let hosts = ["10.1.2.3:8080", "http://vllm.internal/v1", "[fd00::1]:443", "localhost:1234"];
         for cause in Cause::ALL {
             for host in hosts {
                 let text = format!("cannot reach {host}, giving up");
@@ -389,15 +278,8 @@ mod tests {
                     side: Side::Network,
                     confidence: Confidence::Certain,
                     evidence: vec![
-                        Fact::Vendor {
-                            code: None,
-                            param: None,
-                            message: Some(text.clone()),
-                        },
-                        Fact::Rejected {
-                            target: "a".to_owned(),
-                            reason: text.clone(),
-                        },
+                        Fact::Vendor { code: None, param: None, message: Some(text.clone()) },
+                        Fact::Rejected { target: "a".to_owned(), reason: text.clone() },
                         Fact::Detail { text },
                     ],
                     raw: Raw::default(),
@@ -410,31 +292,15 @@ mod tests {
 
     #[test]
     fn a_hosts_name_without_a_port_is_hidden_by_leaving_connection_texts_out() {
-        let dns = Observation::Dns {
-            detail: "vllm.internal does not resolve".to_owned(),
-        };
+        let dns = Observation::Dns { detail: "vllm.internal does not resolve".to_owned() };
         assert!(!told(dns, Some("local"), &[]).contains("vllm.internal"));
-        let auth = told(
-            refused(RefusalKind::Auth, "bad key sk-live-1234"),
-            Some("local"),
-            &[],
-        );
+        let auth = told(refused(RefusalKind::Auth, "bad key sk-live-1234"), Some("local"), &[]);
         assert!(!auth.contains("sk-live"), "{auth}");
     }
 
     #[test]
     fn borrowed_text_is_one_bounded_line() {
-        let message = told(
-            Observation::NotAllowed {
-                detail: format!("a\nb {}", "x".repeat(5_000)),
-            },
-            None,
-            &[],
-        );
-        assert!(
-            message.contains("a b xxx") && message.len() < 900,
-            "{}",
-            message.len()
-        );
+        let message = told(Observation::NotAllowed { detail: format!("a\nb {}", "x".repeat(5_000)) }, None, &[]);
+        assert!(message.contains("a b xxx") && message.len() < 900, "{}", message.len());
     }
 }

@@ -46,11 +46,7 @@ pub fn advice_for(cause: Cause, target: Option<&str>, provider: Option<&str>) ->
 /// A TOML key: bare where that is allowed, else quoted.
 fn key(name: &str) -> String {
     let bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    if !name.is_empty() && name.chars().all(bare) {
-        name.to_owned()
-    } else {
-        format!("{name:?}")
-    }
+    if !name.is_empty() && name.chars().all(bare) { name.to_owned() } else { format!("{name:?}") }
 }
 
 const fn words(cause: Cause) -> Words {
@@ -144,10 +140,7 @@ mod tests {
         for cause in Cause::ALL {
             let what = sentence(*cause);
             assert!(what.starts_with(char::is_lowercase), "{cause}: {what}");
-            assert!(
-                !what.ends_with('.') && !what.contains(". "),
-                "{cause}: {what}"
-            );
+            assert!(!what.ends_with('.') && !what.contains(". "), "{cause}: {what}");
             assert!(what.split(' ').count() >= 5, "{cause}: {what}");
             assert!(!advice(*cause).ends_with('.'), "{cause}");
         }
@@ -168,19 +161,13 @@ mod tests {
         const ACTORS: [&str; 4] = ["client: ", "operator: ", "provider: ", "nobody: "];
         for cause in Cause::ALL {
             let text = advice(*cause);
-            assert!(
-                ACTORS.iter().any(|actor| text.starts_with(actor)),
-                "{cause}: {text}"
-            );
+            assert!(ACTORS.iter().any(|actor| text.starts_with(actor)), "{cause}: {text}");
         }
     }
 
     #[test]
     fn a_deadline_of_ours_says_so_and_a_providers_timeout_says_the_contrary() {
-        for cause in Cause::ALL
-            .iter()
-            .filter(|cause| cause.as_str().starts_with("own_deadline"))
-        {
+        for cause in Cause::ALL.iter().filter(|cause| cause.as_str().starts_with("own_deadline")) {
             assert!(sentence(*cause).contains(" our "), "{cause}");
         }
         assert!(sentence(Cause::ProviderTimeout).contains("no clock of ours"));

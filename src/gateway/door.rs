@@ -1,0 +1,150 @@
+//! The front door: which path leads where.
+//!
+//! Owns the list of paths and the answers that are no exchanges. Refuses
+//! everything about models. Invariant: whatever is asked here, besides health
+//! and lists, opens one record and settles it.
+
+use crate::domain::failure::{Evidence, Observation, StallPoint, classify};
+use crate::domain::ids::ExchangeId;
+use crate::gateway::admit::{admit, principal};
+use crate::gateway::events::{Bound, BoundHit};
+use crate::gateway::exchange::{begin, refuse};
+use crate::gateway::intake::model_names;
+use crate::gateway::journal::ErrorAnswer;
+use crate::gateway::lifecycle::Stage;
+use crate::gateway::relay::{ReplyHeaders, relay};
+use crate::gateway::settings::RouteKind;
+use crate::gateway::settle::{Open, Opening, fixed_answer, ms};
+use crate::gateway::state::Gateway;
+use crate::serve::{Answer, App, Malformed, Session, refuse_foreign};
+use crate::wire::chat::{ModelEntry, model_list};
+use crate::wire::redact::redact;
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE};
+use http::{HeaderName, HeaderValue, Method};
+use std::sync::Arc;
+
+const CHAT: &str = "/v1/chat/completions";
+const MODELS: &str = "/v1/models";
+
+/// The gateway behind its door.
+#[derive(Debug, Clone)]
+pub struct Door(pub Arc<Gateway>);
+
+impl App for Door {
+    async fn serve(&self, session: &mut Session) {
+        let gateway = &self.0;
+        let is_get = *session.method() == Method::GET || *session.method() == Method::HEAD;
+        let path = session.path().trim_end_matches('/').to_owned();
+        let answer = match path.as_str() {
+            "/healthz" if is_get => plain(200, "ok\n"),
+            "/readyz" if is_get && gateway.lifecycle.stage() == Stage::Open => plain(200, "ready\n"),
+            "/readyz" if is_get => plain(503, "draining\n"),
+            MODELS if is_get => self.models(session),
+            _ => return self.exchange(session, &path).await,
+        };
+        // The client's departure here concerns nobody.
+        let _ = session.answer(answer).await;
+    }
+
+    fn malformed(&self, what: Malformed) -> Answer {
+        let invalid = |detail: &str| Observation::Invalid { field: None, offset: None, detail: detail.to_owned() };
+        let observation = match what {
+            Malformed::NotHttp => invalid("this is no HTTP/1.1 request, or its framing can be read in two ways"),
+            Malformed::HeadStalled(limit) => Observation::ClientStalled { at: StallPoint::Head, limit_ms: ms(limit) },
+            Malformed::HeadTooLarge(max) => {
+                BoundHit(Bound::Head).emit(&self.0.metrics);
+                Observation::TooLarge { what: "head_bytes_max", limit: max as u64 }
+            }
+        };
+        let ErrorAnswer { status, headers, body } = fixed_answer(&classify(&Evidence::at_door(observation, 0)));
+        Answer { status, headers, body }
+    }
+}
+
+impl Door {
+    async fn exchange(&self, session: &mut Session, path: &str) {
+        let gateway = &self.0;
+        // Drain waits for the answer to be written, not just for the driver.
+        let _running = gateway.lifecycle.enter();
+        let id = ExchangeId::generate();
+        let client_request_id = session
+            .headers()
+            .get("x-client-request-id")
+            .and_then(|value| value.to_str().ok())
+            .map(|text| redact(text, 128));
+        let mut open = Open::new(
+            Opening {
+                id,
+                accepted: session.accepted(),
+                path: redact(path, 200),
+                client_request_id: client_request_id.clone(),
+                principal: principal(gateway, session.headers()),
+            },
+            &gateway.settling,
+        );
+        let headers = ReplyHeaders { id: id.to_string(), client_request_id };
+        let refused = match self.accept(session, path, &mut open).await {
+            Ok(admitted) => match begin(gateway, admitted, open) {
+                Ok(begun) => return relay(gateway, session, begun, &headers).await,
+                Err(answer) => answer,
+            },
+            // Nobody is there to be told; dropping the record settles it.
+            Err(Observation::ClientGone) => return,
+            Err(observation) => refuse(open, observation),
+        };
+        let mut all = headers.base();
+        all.extend(refused.headers);
+        if path == CHAT && *session.method() != Method::POST {
+            all.push((ALLOW, HeaderValue::from_static("POST")));
+        }
+        let _ = session.answer(Answer { status: refused.status, headers: all, body: refused.body }).await;
+    }
+
+    async fn accept(
+        &self,
+        session: &mut Session,
+        path: &str,
+        open: &mut Open,
+    ) -> Result<crate::gateway::admit::Admitted, Observation> {
+        if path != CHAT {
+            return Err(unknown_path(path));
+        }
+        if *session.method() != Method::POST {
+            return Err(Observation::Invalid {
+                field: Some("method".to_owned()),
+                offset: None,
+                detail: format!("{CHAT} takes POST only"),
+            });
+        }
+        admit(&self.0, session, open).await
+    }
+
+    fn models(&self, session: &Session) -> Answer {
+        let settings = &self.0.settings;
+        if let Some(detail) = refuse_foreign(session.headers(), &settings.allowed_hosts) {
+            let failure = classify(&Evidence::at_door(Observation::NotAllowed { detail }, 0));
+            let ErrorAnswer { status, headers, body } = fixed_answer(&failure);
+            return Answer { status, headers, body };
+        }
+        let mut entries: Vec<ModelEntry> =
+            model_names(settings).into_iter().map(|id| ModelEntry { id, owned_by: "tautline".to_owned() }).collect();
+        if settings.routes.values().any(|route| matches!(route.kind, RouteKind::Passthrough { .. })) {
+            let published = self.0.catalog.names().into_iter().map(|(id, owned_by)| ModelEntry { id, owned_by });
+            entries.extend(published.filter(|entry| !settings.routes.contains_key(&entry.id)).collect::<Vec<_>>());
+        }
+        let headers = vec![(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+        Answer { status: 200, headers, body: model_list(&entries, 0) }
+    }
+}
+
+fn unknown_path(path: &str) -> Observation {
+    let nearest = crate::gateway::settings::nearest(path, [CHAT, MODELS, "/healthz", "/readyz"], 1);
+    Observation::UnknownPath { asked: redact(path, 100), nearest }
+}
+
+fn plain(status: u16, text: &'static str) -> Answer {
+    let headers: Vec<(HeaderName, HeaderValue)> =
+        vec![(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"))];
+    Answer { status, headers, body: Bytes::from_static(text.as_bytes()) }
+}

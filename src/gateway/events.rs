@@ -1,0 +1,324 @@
+//! What the gateway tells the world in numbers.
+//!
+//! Owns every metric name of the role. Stories build a small struct and emit
+//! it; nothing else here decides anything. Invariant: labels come from closed
+//! enums and configured names.
+
+use crate::domain::deadline::Clock;
+use crate::domain::failure::{Cause, Failure, Phase, Side, closed_enum};
+use crate::domain::ids::{ProviderName, RouteName, TargetName};
+use crate::domain::record::{AttemptOutcome, Purpose, Record};
+use crate::domain::task::{Task, TaskReason};
+use crate::domain::usage::Usage;
+use crate::telemetry::{Counters, Gauges, Histograms, Label, Raised, Scope, Sums};
+use std::time::Duration;
+
+closed_enum! {
+    /// Kinds of tokens.
+    TokenKind {
+        Input => "input",
+        CachedInput => "cached_input",
+        Output => "output",
+        Reasoning => "reasoning",
+    }
+}
+
+closed_enum! {
+    /// Bounds that were hit.
+    Bound {
+        Journal => "journal_bytes_max",
+        Body => "body_bytes_max",
+        Head => "head_bytes_max",
+        Output => "output_bytes_max",
+        Records => "record_queue",
+    }
+}
+
+closed_enum! {
+    /// Keys and teams come later; until then spend belongs to nobody.
+    Team { None => "none" }
+}
+
+impl Label for TokenKind {
+    fn label(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl Label for Bound {
+    fn label(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl Label for Team {
+    fn label(&self) -> &str {
+        self.as_str()
+    }
+}
+
+const WAITS: [f64; 18] =
+    [0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0, 180.0, 300.0, 600.0, 900.0, 1800.0];
+const OVERHEADS: [f64; 11] = [50e-6, 100e-6, 200e-6, 400e-6, 800e-6, 1.6e-3, 3.2e-3, 6.4e-3, 12.8e-3, 50e-3, 100e-3];
+const GAPS: [f64; 13] = [0.005, 0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 1.2, 2.5, 5.0, 15.0, 60.0];
+
+/// The role's metrics.
+#[derive(Debug)]
+pub struct Metrics {
+    requests: Counters<3>,
+    request_duration: Histograms<2>,
+    overhead: Histograms<0>,
+    attempts: Counters<6>,
+    first_token: Histograms<2>,
+    gap: Histograms<1>,
+    inflight: Gauges<1>,
+    fallbacks: Counters<4>,
+    own_timeouts: Counters<2>,
+    tokens: Counters<2>,
+    cost: Sums<3>,
+    tasks: Counters<2>,
+    journal_full: Counters<0>,
+    bounds: Counters<1>,
+    records_dropped: Counters<0>,
+    key_pool_cooling: Gauges<1>,
+    keepalives: Counters<0>,
+}
+
+impl Metrics {
+    /// Registers everything below `scope`.
+    #[must_use]
+    pub fn new(scope: &Scope) -> Self {
+        Self {
+            requests: Counters::new(
+                scope,
+                "requests_total",
+                "Requests by how they ended.",
+                ["route", "task", "outcome"],
+            ),
+            request_duration: Histograms::new(
+                scope,
+                "request_duration_seconds",
+                "From the request's head to the end of its answer.",
+                ["route", "task"],
+                &WAITS,
+            ),
+            overhead: Histograms::new(
+                scope,
+                "overhead_seconds",
+                "The gateway's own share of a request.",
+                [],
+                &OVERHEADS,
+            ),
+            attempts: Counters::new(
+                scope,
+                "attempts_total",
+                "Attempts at targets by how they ended.",
+                ["target", "task", "outcome", "cause", "phase", "side"],
+            ),
+            first_token: Histograms::new(
+                scope,
+                "time_to_first_token_seconds",
+                "From the start of an attempt to its first content.",
+                ["target", "task"],
+                &WAITS,
+            ),
+            gap: Histograms::new(
+                scope,
+                "inter_token_latency_seconds",
+                "Between contents of a stream.",
+                ["target"],
+                &GAPS,
+            ),
+            inflight: Gauges::new(scope, "inflight", "Attempts under way.", ["target"]),
+            fallbacks: Counters::new(
+                scope,
+                "fallbacks_total",
+                "Moves from one target to the next, by why.",
+                ["from", "to", "cause", "phase"],
+            ),
+            own_timeouts: Counters::new(
+                scope,
+                "own_timeouts_total",
+                "Attempts that a clock of the gateway ended.",
+                ["clock", "target"],
+            ),
+            tokens: Counters::new(scope, "tokens_total", "Tokens billed, estimates included.", ["target", "kind"]),
+            cost: Sums::new(
+                scope,
+                "cost_usd_total",
+                "USD billed at targets with a known price.",
+                ["target", "team", "purpose"],
+            ),
+            tasks: Counters::new(scope, "tasks_total", "Requests by task and by who said it.", ["task", "source"]),
+            journal_full: Counters::new(
+                scope,
+                "journal_full_total",
+                "Times a full journal stopped the reading of a target.",
+                [],
+            ),
+            bounds: Counters::new(scope, "bound_hit_total", "Times a named bound was hit.", ["bound"]),
+            records_dropped: Counters::new(
+                scope,
+                "records_dropped_total",
+                "Records of successes that were counted but not kept.",
+                [],
+            ),
+            key_pool_cooling: Gauges::new(scope, "key_pool_cooling", "Keys of a pool that rest.", ["provider"]),
+            keepalives: Counters::new(scope, "keepalives_total", "Keep-alive comments sent to clients.", []),
+        }
+    }
+
+    /// Counts an attempt as under way until the guard is dropped.
+    #[must_use]
+    pub fn attempt_under_way(&self, target: &TargetName) -> Raised {
+        self.inflight.raise([target])
+    }
+}
+
+/// An attempt came to its end.
+pub struct AttemptEnded<'a> {
+    pub target: &'a TargetName,
+    pub task: &'a Task,
+    pub outcome: AttemptOutcome,
+    pub failure: Option<&'a Failure>,
+    pub clock: Option<Clock>,
+    pub usage: Option<Usage>,
+    pub cost_usd: Option<f64>,
+    pub purpose: Purpose,
+    pub first_token: Option<Duration>,
+}
+
+impl AttemptEnded<'_> {
+    pub fn emit(&self, metrics: &Metrics) {
+        let (cause, phase, side): (Option<Cause>, Option<Phase>, Option<Side>) = match self.failure {
+            Some(failure) => (Some(failure.cause), Some(failure.phase), Some(failure.side)),
+            None => (None, None, None),
+        };
+        metrics.attempts.one([self.target, self.task, &self.outcome, &cause, &phase, &side]);
+        if let Some(clock) = self.clock {
+            metrics.own_timeouts.one([&clock, self.target]);
+        }
+        if let Some(waited) = self.first_token {
+            metrics.first_token.observe([self.target, self.task], waited);
+        }
+        if let Some(usage) = self.usage {
+            for (kind, count) in [
+                (TokenKind::Input, usage.input),
+                (TokenKind::CachedInput, usage.cached_input),
+                (TokenKind::Output, usage.output),
+                (TokenKind::Reasoning, usage.reasoning),
+            ] {
+                if count > 0 {
+                    metrics.tokens.add([self.target, &kind], count);
+                }
+            }
+        }
+        if let Some(usd) = self.cost_usd {
+            metrics.cost.add([self.target, &Team::None, &self.purpose], usd);
+        }
+        tracing::debug!(
+            target: "tautline::attempt",
+            upstream = self.target.as_str(),
+            outcome = self.outcome.as_str(),
+            cause = cause.label(),
+            "attempt ended"
+        );
+    }
+}
+
+/// Content followed content.
+pub struct GapSeen<'a> {
+    pub target: &'a TargetName,
+    pub gap: Duration,
+}
+
+impl GapSeen<'_> {
+    pub fn emit(&self, metrics: &Metrics) {
+        metrics.gap.observe([self.target], self.gap);
+    }
+}
+
+/// The exchange moved on to its next target.
+pub struct FellBack<'a> {
+    pub from: &'a TargetName,
+    pub to: &'a TargetName,
+    pub failure: &'a Failure,
+}
+
+impl FellBack<'_> {
+    pub fn emit(&self, metrics: &Metrics) {
+        metrics.fallbacks.one([self.from, self.to, &self.failure.cause, &self.failure.phase]);
+    }
+}
+
+/// An exchange is over. Its one log line is its record, written off the hot path (`record.rs`).
+pub struct Settled<'a> {
+    pub route: Option<&'a RouteName>,
+    pub task: Option<&'a Task>,
+    pub task_reason: Option<TaskReason>,
+    pub record: &'a Record,
+    pub total: Duration,
+    pub overhead: Duration,
+}
+
+impl Settled<'_> {
+    pub fn emit(&self, metrics: &Metrics) {
+        let (route, task) = (self.route.cloned(), self.task.cloned());
+        metrics.requests.one([&route, &task, &self.record.outcome]);
+        metrics.request_duration.observe([&route, &task], self.total);
+        metrics.overhead.observe([], self.overhead);
+        if let (Some(task), Some(reason)) = (self.task, self.task_reason) {
+            metrics.tasks.one([task, &reason]);
+        }
+    }
+}
+
+/// A full journal stopped the reading of a target.
+pub struct JournalFull;
+
+impl JournalFull {
+    pub fn emit(&self, metrics: &Metrics) {
+        metrics.journal_full.one([]);
+        metrics.bounds.one([&Bound::Journal]);
+    }
+}
+
+/// A named bound was hit.
+pub struct BoundHit(pub Bound);
+
+impl BoundHit {
+    pub fn emit(&self, metrics: &Metrics) {
+        metrics.bounds.one([&self.0]);
+    }
+}
+
+/// A record was counted but not kept.
+pub struct RecordDropped;
+
+impl RecordDropped {
+    pub fn emit(&self, metrics: &Metrics) {
+        metrics.records_dropped.one([]);
+        metrics.bounds.one([&Bound::Records]);
+    }
+}
+
+/// How many of a provider's keys rest now.
+pub struct KeysCooling<'a> {
+    pub provider: &'a ProviderName,
+    pub count: usize,
+}
+
+impl KeysCooling<'_> {
+    pub fn emit(&self, metrics: &Metrics) {
+        metrics.key_pool_cooling.set([self.provider], i64::try_from(self.count).unwrap_or(i64::MAX));
+    }
+}
+
+/// A keep-alive comment went out.
+pub struct KeptAlive;
+
+impl KeptAlive {
+    pub fn emit(&self, metrics: &Metrics) {
+        metrics.keepalives.one([]);
+    }
+}

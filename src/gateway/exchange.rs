@@ -1,0 +1,250 @@
+//! The story of one request: the driver.
+//!
+//! The only place that starts attempts. Owns the walk along the itinerary:
+//! which target is next, when the same one is tried again, what is waited for,
+//! when it ends. Refuses sockets of the client (`relay` reads the journal).
+//! Invariants: a driver borrows nothing from a session; nothing is tried again
+//! once something was shown; it settles once.
+
+mod carry;
+mod ending;
+mod visit;
+
+use crate::domain::failure::{Cause, Failure, Observation};
+use crate::domain::record::Purpose;
+use crate::gateway::admit::Admitted;
+use crate::gateway::attempt::{Good, TargetAnswer};
+use crate::gateway::events::FellBack;
+use crate::gateway::intake::{Request, intake};
+use crate::gateway::journal::{Entry, ErrorAnswer, Journal};
+use crate::gateway::lifecycle::Running;
+use crate::gateway::plan::{Itinerary, PlanInput, Step, plan};
+use crate::gateway::settings::Auth;
+use crate::gateway::settle::{Open, fixed_answer, ms};
+use crate::gateway::state::Gateway;
+use futures_util::future::BoxFuture;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+/// The future that carries an exchange. Owns everything it needs: polled by
+/// the first session, or spawned when that leaves and someone still wants to
+/// read. Dropping it cancels the attempt under way; the record settles then.
+pub struct Driver {
+    future: BoxFuture<'static, ()>,
+    own_work: Arc<AtomicU64>,
+}
+
+impl std::fmt::Debug for Driver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Driver").finish_non_exhaustive()
+    }
+}
+
+impl Future for Driver {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        // Every poll is work of ours; what lies between them is waiting for others.
+        let began = Instant::now();
+        let polled = self.future.as_mut().poll(cx);
+        let spent = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.own_work.fetch_add(spent, Ordering::Relaxed);
+        polled
+    }
+}
+
+/// How the answer is to be delivered.
+#[derive(Debug, Clone, Copy)]
+pub struct Delivery {
+    pub stream: bool,
+    pub report: bool,
+}
+
+/// An exchange that began.
+#[derive(Debug)]
+pub struct Begun {
+    pub driver: Driver,
+    pub journal: Journal,
+    pub delivery: Delivery,
+}
+
+/// Understands, plans, and hands back the driver; or settles a refusal and
+/// hands back its answer.
+///
+/// # Errors
+/// The answer to a request that was refused before any attempt.
+pub fn begin(gateway: &Arc<Gateway>, admitted: Admitted, mut open: Open) -> Result<Begun, ErrorAnswer> {
+    let began = Instant::now();
+    let settings = &gateway.settings;
+    let request = match intake(settings, &gateway.catalog, &gateway.on_demand, &admitted.headers, &admitted.body) {
+        Ok(request) => request,
+        Err(refused) => {
+            open.record.model.clone_from(&refused.model);
+            open.record.route.clone_from(&refused.route);
+            open.record.task.clone_from(&refused.task);
+            open.record.stream = refused.stream;
+            return Err(refuse(open, refused.observation));
+        }
+    };
+    let chat = &request.chat;
+    open.identify(&chat.model, &request.route, &request.task, request.task_reason, chat.stream);
+    let input = PlanInput {
+        candidates: &request.candidates,
+        needs: &request.needs,
+        input_tokens: chat.input_tokens(),
+        output_tokens_max: chat.output_tokens_max,
+        stream: chat.stream,
+        global: &settings.deadlines,
+        task: &request.task_deadlines,
+        budget: request.budget,
+    };
+    let itinerary = match plan(&input) {
+        Ok(itinerary) => itinerary,
+        Err((observation, record)) => {
+            open.record.plan = record;
+            return Err(refuse(open, observation));
+        }
+    };
+    open.record.plan = itinerary.record.clone();
+    let journal = Journal::new(settings.bounds.journal_bytes_max);
+    journal.set_head(|head| request.task.as_str().clone_into(&mut head.task));
+    open.follow(journal.clone());
+    let own_work = open.own_work();
+    own_work.fetch_add(u64::try_from(began.elapsed().as_nanos()).unwrap_or(0), Ordering::Relaxed);
+    let delivery = Delivery { stream: chat.stream, report: request.report };
+    let walk = Walk {
+        running: gateway.lifecycle.enter(),
+        gateway: Arc::clone(gateway),
+        client: admitted.headers,
+        request,
+        open,
+        journal: journal.clone(),
+        lost: Vec::new(),
+        first_empty: None,
+    };
+    Ok(Begun { driver: Driver { future: Box::pin(walk.run(itinerary)), own_work }, journal, delivery })
+}
+
+/// Settles a refusal at our door or in plan and makes its answer.
+pub fn refuse(open: Open, observation: Observation) -> ErrorAnswer {
+    let failure = open.classify_here(observation);
+    let answer = fixed_answer(&failure);
+    let outcome = crate::domain::record::Outcome::Refused;
+    open.settle(outcome, answer.status, Some(&failure));
+    answer
+}
+
+/// One exchange on its way along its itinerary.
+struct Walk {
+    gateway: Arc<Gateway>,
+    /// The client's headers; attempts forward some of them.
+    client: http::HeaderMap,
+    request: Request,
+    open: Open,
+    journal: Journal,
+    lost: Vec<Lost>,
+    /// The first empty answer, in case every target is empty.
+    first_empty: Option<Vec<Entry>>,
+    /// Held until the exchange is over; drain waits for it.
+    #[expect(dead_code, reason = "a guard: it is held, not read")]
+    running: Running,
+}
+
+/// An attempt that failed.
+struct Lost {
+    target: String,
+    failure: Failure,
+    answer: Option<TargetAnswer>,
+    client_auth: bool,
+    /// When this target is free again, if it said so.
+    free_at: Option<Instant>,
+}
+
+/// How a visit to one target ended.
+enum Visit {
+    Good(Good),
+    /// The next target may be tried.
+    MoveOn,
+    /// The exchange ends under this failure (the last of `lost`).
+    Over,
+}
+
+impl Walk {
+    async fn run(mut self, itinerary: Itinerary) {
+        let mut window_over: Option<u64> = None;
+        let mut purpose = Purpose::Serve;
+        let steps = &itinerary.steps;
+        let mut place = 0;
+        while let Some(step) = steps.get(place) {
+            match self.visit(step, place == 0, purpose).await {
+                Visit::Good(good) => return self.succeeded(&good),
+                Visit::Over => return self.failed_by_last(),
+                Visit::MoveOn => {}
+            }
+            let last = self.lost.last().expect("a visit that moves on has lost an attempt");
+            let failure = last.failure.clone();
+            if failure.effective_cause() == Cause::ContextTooLong {
+                window_over = step.target.context_tokens.max(window_over).or(window_over);
+            }
+            purpose = Purpose::Fallback;
+            let Some(next) = next_fit(steps, place + 1, window_over) else { break };
+            FellBack { from: &step.target.label, to: &steps[next].target.label, failure: &failure }
+                .emit(&self.gateway.metrics);
+            self.note(|| {
+                format!(
+                    "tautline {} failed ({}); going on to {}",
+                    step.target.name, failure.cause, steps[next].target.name
+                )
+            });
+            place = next;
+        }
+        self.exhausted();
+    }
+
+    /// A line for those who asked for a report.
+    fn note(&self, text: impl FnOnce() -> String) {
+        if self.request.report && self.request.chat.stream {
+            self.journal.append([Entry::Note(text())]);
+        }
+    }
+
+    /// Waits; ends early when the process ends or the budget is used up, and
+    /// then says how.
+    async fn wait(&self, wait: Duration, step: &Step) -> Result<(), Observation> {
+        let total = step.limits.total;
+        let over = total.value.map(|limit| self.open.accepted() + limit);
+        let until = Instant::now() + wait;
+        tokio::select! {
+            () = tokio::time::sleep_until(over.map_or(until, |over| over.min(until)).into()) => {}
+            () = self.gateway.lifecycle.reached(crate::gateway::lifecycle::Stage::Ending) => return Err(Observation::Shutdown),
+        }
+        match (over, total.value) {
+            (Some(over), Some(limit)) if over <= Instant::now() => Err(Observation::Clock {
+                clock: crate::domain::deadline::Clock::Total,
+                limit_ms: ms(limit),
+                elapsed_ms: self.open.elapsed_ms(),
+                source: total.source,
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The next step; after a prompt that was too long only one whose window may
+/// hold it.
+fn next_fit(steps: &[Step], from: usize, window_over: Option<u64>) -> Option<usize> {
+    (from..steps.len()).find(|place| match (window_over, steps[*place].target.context_tokens) {
+        (Some(over), Some(window)) => window > over,
+        _ => true,
+    })
+}
+
+impl Lost {
+    fn client_auth(step: &Step) -> bool {
+        matches!(step.target.provider.auth, Auth::Client)
+    }
+}

@@ -1,0 +1,166 @@
+//! One attempt, carried from its start into the journal.
+
+use super::Walk;
+use super::visit::Form;
+use crate::domain::deadline::Clock;
+use crate::domain::failure::{Cause, Failure, Observation, classify};
+use crate::domain::record::{AttemptOutcome, Purpose};
+use crate::gateway::attempt::{Attempt, AttemptSpec, Credential, Event, Good, Interrupted, outgoing};
+use crate::gateway::events::{Bound, BoundHit, GapSeen, JournalFull};
+use crate::gateway::journal::Entry;
+use crate::gateway::lifecycle::Stage;
+use crate::gateway::plan::Step;
+use crate::gateway::provider::pool::Picked;
+use crate::gateway::settle::{BegunAttempt, ms};
+use crate::wire::chat::chunks_of_whole;
+use futures_util::FutureExt as _;
+use std::time::Duration;
+
+impl Walk {
+    /// Makes one attempt and writes its part of the record.
+    pub(super) async fn attempt(
+        &mut self,
+        step: &Step,
+        form: &Form,
+        picked: Picked,
+        first_target: bool,
+        purpose: Purpose,
+        waited: Duration,
+    ) -> Result<Good, Box<Interrupted>> {
+        let (credential, key) = match picked {
+            Picked::Nothing => (Credential::Nothing, None),
+            Picked::Client => (Credential::Client, None),
+            Picked::Key(key) => (Credential::Key(key), Some(key)),
+        };
+        let request = outgoing(&step.target, credential, &self.client, form.rewritten.body.clone(), form.streams);
+        self.warn_of_drops(step, &form.rewritten.dropped);
+        let spec = self.spec(step, form, picked, first_target);
+        let mut attempt = Attempt::start(spec, request, &self.gateway.transport, self.open.accepted());
+        let begun = BegunAttempt {
+            tally: attempt.tally(),
+            purpose,
+            limit: step.limits.first_token,
+            waited,
+            key,
+            input_tokens: self.request.chat.input_tokens(),
+        };
+        self.open.begin_attempt(&step.target, begun);
+        let attempts = self.open.record.attempts.len() + 1;
+        self.journal.set_head(|head| {
+            step.target.name.as_str().clone_into(&mut head.target);
+            head.attempts = attempts;
+        });
+        let mut outcome = self.follow(step, &mut attempt).await;
+        if matches!(&outcome, Err(interrupted) if interrupted.failure.cause == Cause::Empty) && self.journal.shown() {
+            // Its reasoning was shown already: the answer is what it is.
+            outcome = Ok(Good::default());
+        }
+        match &outcome {
+            Ok(_) => self.open.end_attempt(AttemptOutcome::Ok, None),
+            Err(interrupted) => {
+                let shut = interrupted.failure.cause == Cause::Shutdown;
+                let outcome = if shut { AttemptOutcome::Cancelled } else { AttemptOutcome::Failed };
+                self.open.end_attempt(outcome, Some(&interrupted.failure));
+            }
+        }
+        outcome
+    }
+
+    fn spec(&self, step: &Step, form: &Form, picked: Picked, first_target: bool) -> AttemptSpec {
+        let bounds = &self.gateway.settings.bounds;
+        let chat = &self.request.chat;
+        AttemptSpec {
+            target: step.target.clone(),
+            limits: step.limits,
+            finish_grace: bounds.finish_grace,
+            frame_bytes_max: bounds.frame_bytes_max,
+            output_bytes_max: bounds.output_bytes_max,
+            streams: form.streams,
+            swallow_usage: chat.stream && !chat.include_usage,
+            choices: chat.n,
+            first_target,
+            pristine: form.rewritten.pristine,
+            forwards_client_auth: picked == Picked::Client,
+        }
+    }
+
+    /// Carries an attempt's events into the journal until it ends.
+    async fn follow(&mut self, step: &Step, attempt: &mut Attempt) -> Result<Good, Box<Interrupted>> {
+        let lifecycle = self.gateway.lifecycle.clone();
+        loop {
+            let event = tokio::select! {
+                biased;
+                event = self.next(step, attempt) => event,
+                () = lifecycle.reached(Stage::Ending) => {
+                    return Err(boxed(classify(&attempt.evidence(Observation::Shutdown))));
+                }
+            };
+            match event {
+                Event::Frames { frames, gap } => {
+                    if let Some(gap) = gap {
+                        GapSeen { target: &step.target.label, gap }.emit(&self.gateway.metrics);
+                    }
+                    self.journal.append(frames.into_iter().map(Entry::Frame));
+                }
+                Event::Whole(body) => self.whole(body),
+                Event::Ended(good) => return Ok(good),
+                Event::Failed(interrupted) => {
+                    if interrupted.failure.cause == Cause::OutputLimit {
+                        BoundHit(Bound::Output).emit(&self.gateway.metrics);
+                    }
+                    return Err(interrupted);
+                }
+            }
+        }
+    }
+
+    /// The attempt's next event, once the journal has room for it. While it has
+    /// none the attempt's clocks rest, all but `total`. Cancel-safe.
+    async fn next(&self, step: &Step, attempt: &mut Attempt) -> Event {
+        let mut room = std::future::poll_fn(|cx| self.journal.poll_room(cx));
+        if (&mut room).now_or_never().is_none() {
+            JournalFull.emit(&self.gateway.metrics);
+            attempt.suspend();
+            let total = step.limits.total;
+            let timed = match total.value {
+                Some(limit) => tokio::time::timeout_at((self.open.accepted() + limit).into(), room).await.ok(),
+                None => Some(room.await),
+            };
+            attempt.resume();
+            if timed.is_none() {
+                let observation = Observation::Clock {
+                    clock: Clock::Total,
+                    limit_ms: total.value.map_or(0, ms),
+                    elapsed_ms: self.open.elapsed_ms(),
+                    source: total.source,
+                };
+                return Event::Failed(boxed(classify(&attempt.evidence(observation))));
+            }
+        }
+        attempt.next().await
+    }
+
+    /// An unstreamed answer: as it is, or, for a client that streams, as chunks.
+    fn whole(&self, body: bytes::Bytes) {
+        let chat = &self.request.chat;
+        if chat.stream {
+            self.journal.append(chunks_of_whole(&body, chat.include_usage).into_iter().map(Entry::Frame));
+        } else {
+            self.journal.append([Entry::Whole(body)]);
+        }
+    }
+
+    fn warn_of_drops(&mut self, step: &Step, dropped: &[String]) {
+        for name in dropped {
+            let warning = format!("dropped {name} for {}", step.target.name);
+            if !self.open.record.warnings.contains(&warning) {
+                self.journal.set_head(|head| head.warnings.push(warning.clone()));
+                self.open.record.warnings.push(warning);
+            }
+        }
+    }
+}
+
+fn boxed(failure: Failure) -> Box<Interrupted> {
+    Box::new(Interrupted::without_answer(failure))
+}

@@ -1,0 +1,113 @@
+//! How an exchange ends: good, by a failure of its own, or with nothing left to try.
+
+use super::{Lost, Walk};
+use crate::domain::failure::Cause;
+use crate::domain::record::{AttemptOutcome, Outcome};
+use crate::gateway::attempt::Good;
+use crate::gateway::journal::Ending;
+use crate::gateway::settle::{Verdicts, bill, error_answer};
+use crate::wire::chat::Finish;
+use std::time::Instant;
+
+impl Walk {
+    pub(super) fn succeeded(mut self, good: &Good) {
+        for finish in &good.finishes {
+            let annotation = match finish {
+                Finish::Length => Cause::LengthLimited.as_str(),
+                Finish::ContentFilter => Cause::ContentFiltered.as_str(),
+                Finish::Stop | Finish::ToolCalls | Finish::Other => continue,
+            };
+            if !self.open.record.annotations.iter().any(|known| known == annotation) {
+                self.open.record.annotations.push(annotation.to_owned());
+            }
+        }
+        let target = self.open.last_target();
+        let first = self.open.record.plan.steps.first().map(|step| step.target.as_str());
+        let moved = target.is_some_and(|last| Some(last.as_str()) != first);
+        let outcome = if moved { Outcome::OkFallback } else { Outcome::Ok };
+        let report = self.report(outcome);
+        self.journal.end(Ending::Complete { report });
+        self.open.settle(outcome, 200, None);
+    }
+
+    /// A verdict of "no", something shown, the budget, a shutdown: it ends here.
+    pub(super) fn failed_by_last(self) {
+        let last = self.lost.len().saturating_sub(1);
+        self.failed(last);
+    }
+
+    /// Nothing is left to try: the failure is the first attempt's, unless every
+    /// target was empty; then the first empty answer is the answer.
+    pub(super) fn exhausted(mut self) {
+        let all_empty = self.lost.iter().all(|lost| lost.failure.cause == Cause::Empty);
+        if let (true, Some(entries)) = (all_empty, self.first_empty.take()) {
+            self.journal.append(entries);
+            let report = self.report(Outcome::Returned);
+            self.journal.end(Ending::Complete { report });
+            if let Some(first) = self.open.record.attempts.first_mut() {
+                first.outcome = AttemptOutcome::Returned;
+            }
+            let failure = self.lost.swap_remove(0).failure;
+            self.open.settle(Outcome::Returned, 200, Some(&failure));
+            return;
+        }
+        self.failed(0);
+    }
+
+    fn failed(mut self, which: usize) {
+        let shown = self.journal.shown();
+        let attempts: Vec<(String, Cause)> =
+            self.lost.iter().map(|lost| (lost.target.clone(), lost.failure.cause)).collect();
+        let now = Instant::now();
+        let free_in =
+            self.lost.iter().filter_map(|lost| lost.free_at).min().map(|at| at.saturating_duration_since(now));
+        let Lost { target, failure, answer, client_auth, .. } = self.lost.swap_remove(which);
+        let (returned, answer) = error_answer(&Verdicts {
+            failure: &failure,
+            target: Some(&target),
+            attempts: &attempts,
+            answer: answer.as_ref(),
+            client_auth,
+            passthrough: self.request.passthrough,
+            free_in,
+        });
+        let outcome = match (shown, returned) {
+            (true, _) => Outcome::Cut,
+            (false, true) => Outcome::Returned,
+            (false, false) => Outcome::Failed,
+        };
+        if returned
+            && !shown
+            && let Some(attempt) = self.open.record.attempts.get_mut(which)
+        {
+            attempt.outcome = AttemptOutcome::Returned;
+        }
+        let status = if shown { 200 } else { answer.status };
+        self.journal.end(Ending::Error(answer));
+        self.open.settle(outcome, status, Some(&failure));
+    }
+
+    /// The shortened record, for those who asked with `x-tautline-report`.
+    fn report(&self, outcome: Outcome) -> Option<serde_json::Value> {
+        self.request.report.then(|| {
+            let record = &self.open.record;
+            let attempts: Vec<_> = record
+                .attempts
+                .iter()
+                .map(|attempt| {
+                    serde_json::json!({
+                        "target": attempt.target, "outcome": attempt.outcome, "cause": attempt.cause,
+                        "phase": attempt.phase, "side": attempt.side, "ms": attempt.ms,
+                        "first_token_ms": attempt.first_token_ms, "tokens": attempt.tokens,
+                        "cost_usd": attempt.cost_usd, "purpose": attempt.purpose,
+                    })
+                })
+                .collect();
+            let (_, billed) = bill(&record.attempts);
+            serde_json::json!({
+                "id": record.id, "outcome": outcome, "route": record.route, "task": record.task,
+                "task_reason": record.task_reason, "attempts": attempts, "billed": billed,
+            })
+        })
+    }
+}

@@ -1,0 +1,268 @@
+//! The table of records and its query.
+//!
+//! Owns the schema and a bounded queue in front of it, so that no request ever
+//! waits for the disk. Refuses to shape a record (`domain`). Invariants: the
+//! table holds at most `records_max` rows; when the queue is nearly full,
+//! successes make room for failures, and what is dropped is counted.
+
+use crate::domain::failure::level;
+use crate::domain::record::{Outcome, Record};
+use crate::store::Store;
+use serde::Serialize;
+use sqlx::Row as _;
+use std::fmt::Write as _;
+use std::time::Duration;
+use tokio::io::AsyncWriteExt as _;
+use tokio::sync::{mpsc, oneshot};
+
+/// Handed to [`Store::open`]; a change is a new entry at the end.
+pub const MIGRATIONS: &[&str] = &["
+    CREATE TABLE gateway_records (
+        id TEXT PRIMARY KEY NOT NULL,
+        outcome TEXT NOT NULL,
+        route TEXT NOT NULL,
+        cause TEXT NOT NULL,
+        body TEXT NOT NULL
+    ) WITHOUT ROWID;
+"];
+
+/// Records that wait to be written.
+const QUEUE_MAX: usize = 8192;
+/// The last quarter of the queue is kept for records of failures.
+const QUEUE_FOR_FAILURES: usize = QUEUE_MAX / 4;
+/// Written in one transaction at most.
+const BATCH_MAX: usize = 256;
+/// A batch of lines that stdout does not take within this is given up.
+const PRINT_MAX: Duration = Duration::from_secs(2);
+/// Rows are counted and the oldest removed after this many inserts.
+const PRUNE_EVERY: u64 = 1024;
+/// Rows that one query returns at most.
+pub const PAGE_MAX: u32 = 1000;
+
+/// Where settled records go. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct RecordSink(mpsc::Sender<Queued>);
+
+#[derive(Debug)]
+enum Queued {
+    Record(Box<Record>),
+    /// Answered once everything before it is written.
+    Flush(oneshot::Sender<()>),
+}
+
+/// Takes records off the queue and writes them.
+#[derive(Debug)]
+pub struct RecordWriter {
+    queue: mpsc::Receiver<Queued>,
+    store: Store,
+    records_max: u64,
+    lines: Lines,
+}
+
+/// Whether and how each record is also a line on stdout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lines {
+    Off,
+    /// The record as one JSON object, with `level` and `event` before it.
+    Json,
+    /// A short line for a person.
+    Text,
+}
+
+/// A queue and its writer.
+#[must_use]
+pub fn open(store: Store, records_max: u64, lines: Lines) -> (RecordSink, RecordWriter) {
+    let (sender, queue) = mpsc::channel(QUEUE_MAX);
+    (RecordSink(sender), RecordWriter { queue, store, records_max, lines })
+}
+
+impl RecordSink {
+    /// Hands a record over without waiting; false when it was dropped.
+    #[must_use]
+    pub fn put(&self, record: Box<Record>) -> bool {
+        let plain = matches!(record.outcome, Outcome::Ok);
+        if plain && self.0.capacity() < QUEUE_FOR_FAILURES {
+            return false;
+        }
+        self.0.try_send(Queued::Record(record)).is_ok()
+    }
+
+    /// Pends until every record handed over before is written. The writer ends
+    /// it by going away, too.
+    pub async fn flush(&self) {
+        let (done, wait) = oneshot::channel();
+        if self.0.send(Queued::Flush(done)).await.is_ok() {
+            let _ = wait.await;
+        }
+    }
+}
+
+impl RecordWriter {
+    /// Writes until every sink is gone and the queue is empty. A batch that the
+    /// database refuses is logged and lost; the next one is tried.
+    pub async fn run(mut self) {
+        let mut queued = Vec::with_capacity(BATCH_MAX);
+        let mut written = 0;
+        while self.queue.recv_many(&mut queued, BATCH_MAX).await > 0 {
+            let mut batch = Vec::with_capacity(queued.len());
+            let mut flushes = Vec::new();
+            for one in queued.drain(..) {
+                match one {
+                    Queued::Record(record) => batch.push(record),
+                    Queued::Flush(done) => flushes.push(done),
+                }
+            }
+            written += self.write(&batch).await;
+            if written >= PRUNE_EVERY {
+                written = 0;
+                if let Err(error) = prune(&self.store, self.records_max).await {
+                    tracing::error!(target: "tautline::records", %error, "old records could not be removed");
+                }
+            }
+            for done in flushes {
+                let _ = done.send(());
+            }
+        }
+    }
+
+    async fn write(&self, batch: &[Box<Record>]) -> u64 {
+        if batch.is_empty() {
+            return 0;
+        }
+        print(batch, self.lines).await;
+        let count = batch.len() as u64;
+        if let Err(error) = write(&self.store, batch).await {
+            tracing::error!(target: "tautline::records", %error, lost = count, "records could not be written");
+        }
+        count
+    }
+}
+
+/// A reader of stdout that is gone or slow costs lines, not requests.
+async fn print(batch: &[Box<Record>], lines: Lines) {
+    let mut out = String::new();
+    for record in batch {
+        let level = record.cause().map_or(tracing::Level::INFO, level);
+        match lines {
+            Lines::Off => return,
+            Lines::Json => {
+                let body = serde_json::to_string(record).expect("records always serialize");
+                let _ = writeln!(out, "{{\"level\":\"{level}\",\"event\":\"exchange\",{}", &body[1..]);
+            }
+            Lines::Text => {
+                let target = record.attempts.last().map_or("-", |attempt| attempt.target.as_str());
+                let _ = writeln!(
+                    out,
+                    "{level} {} {} model={} task={} target={target} attempts={} cause={} {} ms",
+                    record.id,
+                    record.outcome,
+                    crate::wire::redact::redact(&record.model, 80),
+                    record.task,
+                    record.attempts.len(),
+                    record.cause,
+                    record.timings.total_ms
+                );
+            }
+        }
+    }
+    let mut stdout = tokio::io::stdout();
+    let written = async {
+        stdout.write_all(out.as_bytes()).await?;
+        stdout.flush().await
+    };
+    let _ = tokio::time::timeout(PRINT_MAX, written).await;
+}
+
+async fn write(store: &Store, batch: &[Box<Record>]) -> Result<(), sqlx::Error> {
+    let mut tx = store.pool().begin().await?;
+    for record in batch {
+        let body = serde_json::to_string(record).expect("records always serialize");
+        sqlx::query("INSERT OR REPLACE INTO gateway_records (id, outcome, route, cause, body) VALUES (?, ?, ?, ?, ?)")
+            .bind(&record.id)
+            .bind(record.outcome.as_str())
+            .bind(&record.route)
+            .bind(&record.cause)
+            .bind(body)
+            .execute(&mut *tx)
+            .await?;
+    }
+    tx.commit().await
+}
+
+async fn prune(store: &Store, keep: u64) -> Result<(), sqlx::Error> {
+    let keep = i64::try_from(keep).unwrap_or(i64::MAX);
+    // Ids are ULIDs: their order is the order of time.
+    sqlx::query(
+        "DELETE FROM gateway_records WHERE id <= (SELECT id FROM gateway_records ORDER BY id DESC LIMIT 1 OFFSET ?)",
+    )
+    .bind(keep)
+    .execute(store.pool())
+    .await?;
+    Ok(())
+}
+
+/// What to look for.
+#[derive(Debug, Clone, Default)]
+pub struct RecordQuery {
+    pub outcome: Option<String>,
+    pub route: Option<String>,
+    pub cause: Option<String>,
+    /// Only records older than this id.
+    pub before: Option<String>,
+    /// At most [`PAGE_MAX`].
+    pub limit: u32,
+}
+
+/// Newest first.
+#[derive(Debug, Serialize)]
+pub struct RecordPage {
+    pub records: Vec<Record>,
+    /// Pass it as `before` for the next page.
+    pub next: Option<String>,
+}
+
+/// Reads a page of records.
+///
+/// # Errors
+/// The database's own.
+pub async fn list(store: &Store, query: &RecordQuery) -> Result<RecordPage, sqlx::Error> {
+    let limit = query.limit.clamp(1, PAGE_MAX);
+    let rows = sqlx::query(
+        "SELECT body FROM gateway_records
+         WHERE (?1 IS NULL OR outcome = ?1) AND (?2 IS NULL OR route = ?2)
+           AND (?3 IS NULL OR cause = ?3) AND (?4 IS NULL OR id < ?4)
+         ORDER BY id DESC LIMIT ?5",
+    )
+    .bind(&query.outcome)
+    .bind(&query.route)
+    .bind(&query.cause)
+    .bind(&query.before)
+    .bind(limit)
+    .fetch_all(store.pool())
+    .await?;
+    let records: Vec<Record> = rows.iter().filter_map(|row| read(row.get("body"))).collect();
+    let next = (rows.len() == limit as usize).then(|| records.last().map(|record| record.id.clone())).flatten();
+    Ok(RecordPage { records, next })
+}
+
+/// The record of one exchange: by its whole id, or by the end of one that is
+/// unambiguous among the newest (people copy ids by halves), or `last`.
+///
+/// # Errors
+/// The database's own.
+pub async fn find(store: &Store, id: &str) -> Result<Option<Record>, sqlx::Error> {
+    let sql = match id {
+        "last" => "SELECT body FROM gateway_records WHERE ?1 = 'last' ORDER BY id DESC LIMIT 2",
+        _ => {
+            "SELECT body FROM gateway_records WHERE id = ?1 OR (length(?1) >= 4 AND id LIKE '%' || ?1) ORDER BY id DESC LIMIT 2"
+        }
+    };
+    let rows = sqlx::query(sql).bind(id).fetch_all(store.pool()).await?;
+    let ambiguous = id != "last" && rows.len() > 1;
+    Ok(rows.first().filter(|_| !ambiguous).and_then(|row| read(row.get("body"))))
+}
+
+/// A row that cannot be read was written by another version; it is skipped.
+fn read(body: String) -> Option<Record> {
+    serde_json::from_str(&body).ok()
+}

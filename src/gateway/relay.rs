@@ -1,0 +1,251 @@
+//! A reader of the journal: frames to one client.
+//!
+//! Owns when headers go out, keep-alives, and the delivery of an ending.
+//! Refuses to retry or to judge. Invariants: driver and reader are polled side
+//! by side, so a blocked write never stops the driver; an answer that was cut
+//! never ends in `[DONE]`.
+
+use crate::gateway::events::KeptAlive;
+use crate::gateway::exchange::{Begun, Delivery};
+use crate::gateway::journal::{Departure, Ending, Entry, ErrorAnswer, Reader};
+use crate::gateway::state::Gateway;
+use crate::serve::{Answer, SendError, Session};
+use crate::wire::chat::{Assembler, error_frame};
+use crate::wire::sse::{DONE, KEEPALIVE};
+use bytes::{Bytes, BytesMut};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderName, HeaderValue};
+use std::future::Future;
+use std::pin::pin;
+use std::time::Instant;
+
+/// Headers that every answer of an exchange carries.
+#[derive(Debug, Clone)]
+pub struct ReplyHeaders {
+    pub id: String,
+    pub client_request_id: Option<String>,
+}
+
+impl ReplyHeaders {
+    /// The headers as they are before anything is known of the exchange.
+    #[must_use]
+    pub fn base(&self) -> Vec<(HeaderName, HeaderValue)> {
+        let mut headers = Vec::with_capacity(10);
+        headers.extend(value("x-request-id", &self.id));
+        headers.extend(self.client_request_id.as_deref().and_then(|id| value("x-client-request-id", id)));
+        headers
+    }
+
+    fn with_facts(&self, reader: &Reader) -> Vec<(HeaderName, HeaderValue)> {
+        let facts = reader.journal().head();
+        let mut headers = self.base();
+        headers.extend(value("x-tautline-target", &facts.target));
+        headers.extend(value("x-tautline-task", &facts.task));
+        headers.extend(value("x-tautline-attempts", &facts.attempts.to_string()));
+        if !facts.warnings.is_empty() {
+            headers.extend(value("x-tautline-warning", &facts.warnings.join("; ")));
+        }
+        headers
+    }
+}
+
+fn value(name: &'static str, text: &str) -> Option<(HeaderName, HeaderValue)> {
+    HeaderValue::from_str(text).ok().map(|value| (HeaderName::from_static(name), value))
+}
+
+/// Carries one exchange to its first client: polls the driver and the reader
+/// until the reader is done. A driver that nobody waits for any more is
+/// dropped, which cancels its attempt and settles its record.
+pub async fn relay(gateway: &Gateway, session: &mut Session, begun: Begun, headers: &ReplyHeaders) {
+    let Begun { driver, journal, delivery } = begun;
+    let Some(reader) = journal.attach(0) else { return };
+    let mut driver = Some(driver);
+    let mut reading = pin!(read(gateway, session, reader, delivery, headers));
+    std::future::poll_fn(|cx| {
+        if let Some(running) = &mut driver
+            && std::pin::Pin::new(running).poll(cx).is_ready()
+        {
+            driver = None;
+        }
+        reading.as_mut().poll(cx)
+    })
+    .await;
+}
+
+/// Reads a journal to its end for one client. Says in the journal why it went
+/// when it went before the end.
+pub async fn read(
+    gateway: &Gateway,
+    session: &mut Session,
+    reader: Reader,
+    delivery: Delivery,
+    headers: &ReplyHeaders,
+) {
+    let mut delivering = Delivering { gateway, session, reader, headers, head_sent: false };
+    let delivered = if delivery.stream { delivering.stream().await } else { delivering.whole().await };
+    if let Err(error) = delivered {
+        delivering.reader.depart(match error {
+            SendError::Gone => Departure::Gone,
+            SendError::Stalled => Departure::Stalled,
+        });
+    }
+}
+
+struct Delivering<'a> {
+    gateway: &'a Gateway,
+    session: &'a mut Session,
+    reader: Reader,
+    headers: &'a ReplyHeaders,
+    head_sent: bool,
+}
+
+/// What there is to do next.
+enum Wake {
+    Batch(crate::gateway::journal::Batch),
+    Silence,
+}
+
+impl Delivering<'_> {
+    async fn stream(&mut self) -> Result<(), SendError> {
+        let bounds = &self.gateway.settings.bounds;
+        let mut due = Instant::now() + bounds.headers_hold_max;
+        loop {
+            match self.wake(due, true).await? {
+                Wake::Silence if self.head_sent => {
+                    self.session.send(Bytes::from_static(KEEPALIVE)).await?;
+                    KeptAlive.emit(&self.gateway.metrics);
+                }
+                // Nothing was shown yet: keep-alives begin, fallback goes on inside.
+                Wake::Silence => self.send_head().await?,
+                Wake::Batch(batch) => {
+                    if let (false, Some(Ending::Error(answer))) = (self.head_sent, &batch.ending)
+                        && !batch.entries.iter().any(|entry| !matches!(entry, Entry::Note(_)))
+                    {
+                        return self.error(answer.clone()).await;
+                    }
+                    if !self.head_sent && only_notes(&batch) {
+                        continue;
+                    }
+                    if !self.head_sent {
+                        self.send_head().await?;
+                    }
+                    let ended = batch.ending.is_some();
+                    self.session.send(encode(batch.entries, batch.ending)).await?;
+                    if ended {
+                        return self.session.finish().await;
+                    }
+                }
+            }
+            due = Instant::now() + bounds.keepalive_every;
+        }
+    }
+
+    async fn send_head(&mut self) -> Result<(), SendError> {
+        let mut headers = self.headers.with_facts(&self.reader);
+        headers.push((CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8")));
+        headers.push((CACHE_CONTROL, HeaderValue::from_static("no-cache")));
+        // nginx in front of us would hold the frames back otherwise.
+        headers.push((HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")));
+        self.head_sent = true;
+        self.session.begin(200, &headers, None).await
+    }
+
+    async fn whole(&mut self) -> Result<(), SendError> {
+        let mut assembler = Assembler::default();
+        let mut whole: Option<Bytes> = None;
+        let never = Instant::now() + std::time::Duration::from_secs(365 * 24 * 3600);
+        loop {
+            let Wake::Batch(batch) = self.wake(never, false).await? else { continue };
+            if batch.reset {
+                assembler = Assembler::default();
+                whole = None;
+            }
+            for entry in batch.entries {
+                match entry {
+                    Entry::Frame(frame) => assembler.push(&frame.data),
+                    Entry::Whole(body) => whole = Some(body),
+                    Entry::Note(_) => {}
+                }
+            }
+            match batch.ending {
+                None => {}
+                Some(Ending::Error(answer)) => return self.error(answer).await,
+                Some(Ending::Complete { report }) => {
+                    if !self.reader.commit() {
+                        continue;
+                    }
+                    let body = whole_body(whole, assembler, report);
+                    let mut headers = self.headers.with_facts(&self.reader);
+                    headers.push((CONTENT_TYPE, HeaderValue::from_static("application/json")));
+                    return self.session.answer(Answer { status: 200, headers, body }).await;
+                }
+            }
+        }
+    }
+
+    async fn error(&mut self, answer: ErrorAnswer) -> Result<(), SendError> {
+        let mut headers = self.headers.with_facts(&self.reader);
+        headers.extend(answer.headers);
+        self.session.answer(Answer { status: answer.status, headers, body: answer.body }).await
+    }
+
+    /// The next batch, or silence until `due`; an error when the client left.
+    async fn wake(&mut self, due: Instant, shows: bool) -> Result<Wake, SendError> {
+        tokio::select! {
+            biased;
+            batch = self.reader.batch(shows) => Ok(Wake::Batch(batch)),
+            () = self.session.departed() => Err(SendError::Gone),
+            () = tokio::time::sleep_until(due.into()) => Ok(Wake::Silence),
+        }
+    }
+}
+
+fn only_notes(batch: &crate::gateway::journal::Batch) -> bool {
+    batch.ending.is_none() && batch.entries.iter().all(|entry| matches!(entry, Entry::Note(_)))
+}
+
+/// All that is ready, as one piece.
+fn encode(entries: Vec<Entry>, ending: Option<Ending>) -> Bytes {
+    let mut out = BytesMut::new();
+    for entry in entries {
+        match entry {
+            Entry::Frame(frame) => out.extend_from_slice(&frame.encode()),
+            // A comment line without a blank line after it, as for keep-alives.
+            Entry::Note(text) => out.extend_from_slice(format!(": {}\n", text.replace(['\n', '\r'], " ")).as_bytes()),
+            Entry::Whole(_) => {}
+        }
+    }
+    match ending {
+        None => {}
+        Some(Ending::Complete { report }) => {
+            if let Some(report) = report {
+                let frame = serde_json::json!({"object": "chat.completion.chunk", "choices": [], "tautline": report});
+                out.extend_from_slice(format!("data: {frame}\n\n").as_bytes());
+            }
+            out.extend_from_slice(DONE);
+        }
+        Some(Ending::Error(answer)) => out.extend_from_slice(&error_frame(&answer.body)),
+    }
+    out.freeze()
+}
+
+/// An unstreamed answer byte for byte, or the assembled one; with the report in it.
+fn whole_body(whole: Option<Bytes>, assembler: Assembler, report: Option<serde_json::Value>) -> Bytes {
+    match (whole, report) {
+        (Some(body), None) => body,
+        (Some(body), Some(report)) => match serde_json::from_slice::<serde_json::Value>(&body) {
+            Ok(mut value) if value.is_object() => {
+                value["tautline"] = report;
+                Bytes::from(value.to_string())
+            }
+            _ => body,
+        },
+        (None, report) => {
+            let mut value = assembler.finish();
+            if let Some(report) = report {
+                value["tautline"] = report;
+            }
+            Bytes::from(value.to_string())
+        }
+    }
+}

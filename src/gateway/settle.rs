@@ -1,0 +1,361 @@
+//! The single exit of every exchange.
+//!
+//! Owns the record in progress and what follows from an ending: the record,
+//! the metrics, the log line, the error that the client gets. Invariant: every
+//! exchange is settled exactly once, however it ends; a driver that is dropped
+//! runs no code of ours, so the guard's `Drop` settles it.
+
+mod error;
+
+pub use error::{Verdicts, error_answer, fixed_answer};
+
+use crate::domain::deadline::Clock;
+use crate::domain::failure::{Evidence, Failure, Observation, StallPoint, classify};
+use crate::domain::ids::{ExchangeId, Principal, RouteName, TargetName};
+use crate::domain::record::{
+    AttemptOutcome, AttemptRecord, Billed, NONE, Outcome, PlanRecord, Purpose, Record, Timings,
+};
+use crate::domain::task::{Task, TaskReason};
+use crate::domain::usage::Usage;
+use crate::gateway::attempt::Tally;
+use crate::gateway::events::{AttemptEnded, Metrics, RecordDropped, Settled};
+use crate::gateway::journal::{Departure, Journal};
+use crate::gateway::record::RecordSink;
+use crate::gateway::settings::Target;
+use crate::telemetry::Raised;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// An exchange that is under way.
+#[derive(Debug)]
+pub struct Open {
+    pub record: Box<Record>,
+    accepted: Instant,
+    route: Option<RouteName>,
+    task: Option<(Task, TaskReason)>,
+    flight: Option<Flight>,
+    journal: Option<Journal>,
+    metrics: Arc<Metrics>,
+    sink: RecordSink,
+    write_timeout: Duration,
+    /// Nanoseconds of our own work, added up by the driver's polls.
+    own_work: Arc<AtomicU64>,
+    settled: bool,
+}
+
+/// The attempt that is under way.
+#[derive(Debug)]
+struct Flight {
+    record: AttemptRecord,
+    target: Arc<Target>,
+    tally: Arc<Mutex<Tally>>,
+    began: Instant,
+    /// Estimated prompt tokens, for what the provider does not report.
+    input_tokens: u64,
+    _raised: Raised,
+}
+
+/// Where settled exchanges go.
+#[derive(Debug, Clone)]
+pub struct Settling {
+    pub metrics: Arc<Metrics>,
+    pub sink: RecordSink,
+    pub write_timeout: Duration,
+}
+
+/// What an exchange is called before anything else is known of it.
+#[derive(Debug)]
+pub struct Opening {
+    pub id: ExchangeId,
+    pub accepted: Instant,
+    pub path: String,
+    pub client_request_id: Option<String>,
+    pub principal: Principal,
+}
+
+impl Open {
+    /// Opens the record of an exchange whose head is complete.
+    #[must_use]
+    pub fn new(opening: Opening, settling: &Settling) -> Self {
+        let at = jiff::Timestamp::now().round(jiff::Unit::Millisecond).unwrap_or_default();
+        let record = Record {
+            id: opening.id.to_string(),
+            at: format!("{at:.3}"),
+            client_request_id: opening.client_request_id,
+            principal: opening.principal,
+            path: opening.path,
+            model: String::new(),
+            route: String::new(),
+            task: String::new(),
+            task_reason: String::new(),
+            stream: false,
+            outcome: Outcome::Failed,
+            status: 0,
+            cause: NONE.to_owned(),
+            phase: NONE.to_owned(),
+            side: NONE.to_owned(),
+            evidence: Vec::new(),
+            plan: PlanRecord::default(),
+            attempts: Vec::new(),
+            timings: Timings::default(),
+            annotations: Vec::new(),
+            warnings: Vec::new(),
+            usage: None,
+            billed: None,
+        };
+        Self {
+            record: Box::new(record),
+            accepted: opening.accepted,
+            route: None,
+            task: None,
+            flight: None,
+            journal: None,
+            metrics: Arc::clone(&settling.metrics),
+            sink: settling.sink.clone(),
+            write_timeout: settling.write_timeout,
+            own_work: Arc::default(),
+            settled: false,
+        }
+    }
+
+    /// Milliseconds since the head was complete.
+    #[must_use]
+    pub fn elapsed_ms(&self) -> u64 {
+        ms(self.accepted.elapsed())
+    }
+
+    #[must_use]
+    pub const fn accepted(&self) -> Instant {
+        self.accepted
+    }
+
+    /// What it turned out to be.
+    pub fn identify(&mut self, model: &str, route: &RouteName, task: &Task, reason: TaskReason, stream: bool) {
+        model.clone_into(&mut self.record.model);
+        route.as_str().clone_into(&mut self.record.route);
+        task.as_str().clone_into(&mut self.record.task);
+        reason.as_str().clone_into(&mut self.record.task_reason);
+        self.record.stream = stream;
+        self.route = Some(route.clone());
+        self.task = Some((task.clone(), reason));
+    }
+
+    /// From now on a departure is read off this journal.
+    pub fn follow(&mut self, journal: Journal) {
+        self.journal = Some(journal);
+    }
+
+    /// Where the driver adds up its own work.
+    #[must_use]
+    pub fn own_work(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.own_work)
+    }
+
+    /// An attempt begins.
+    pub fn begin_attempt(&mut self, target: &Arc<Target>, begun: BegunAttempt) {
+        let started_ms = self.elapsed_ms();
+        self.record.timings.first_attempt_ms.get_or_insert(started_ms);
+        let record = AttemptRecord {
+            target: target.name.to_string(),
+            provider: target.provider.name.to_string(),
+            model: target.model.clone(),
+            outcome: AttemptOutcome::Cancelled,
+            cause: NONE.to_owned(),
+            phase: NONE.to_owned(),
+            side: NONE.to_owned(),
+            confidence: None,
+            evidence: Vec::new(),
+            limit_ms: begun.limit.value.map(ms),
+            limit_source: begun.limit.value.map(|_| begun.limit.source),
+            first_token_ms: None,
+            started_ms,
+            ms: 0,
+            waited_ms: ms(begun.waited),
+            bytes: 0,
+            tokens: None,
+            cost_usd: None,
+            purpose: begun.purpose,
+            key: begun.key.map(|place| place + 1),
+            upstream_request_id: None,
+        };
+        self.flight = Some(Flight {
+            record,
+            target: Arc::clone(target),
+            tally: begun.tally,
+            began: Instant::now(),
+            input_tokens: begun.input_tokens,
+            _raised: self.metrics.attempt_under_way(&target.label),
+        });
+    }
+
+    /// The attempt under way ends.
+    pub fn end_attempt(&mut self, outcome: AttemptOutcome, failure: Option<&Failure>) {
+        let Some(Flight { mut record, target, tally, began, input_tokens, _raised }) = self.flight.take() else {
+            return;
+        };
+        let tally = tally.lock().clone();
+        record.outcome = outcome;
+        record.ms = ms(began.elapsed());
+        record.bytes = tally.bytes;
+        record.first_token_ms = tally.first_token.map(ms);
+        record.upstream_request_id = tally.upstream_request_id;
+        if let Some(failure) = failure {
+            record.set_failure(failure);
+        }
+        if tally.first_token.is_some() && outcome == AttemptOutcome::Ok {
+            self.record.timings.first_token_ms = record.first_token_ms.map(|first| record.started_ms + first);
+        }
+        // A provider that was reached may bill even what was never read to its end.
+        let estimate = (tally.contents > 0).then_some(Usage {
+            input: input_tokens,
+            output: tally.contents,
+            estimated: true,
+            ..Usage::default()
+        });
+        record.tokens = tally.usage.or(estimate);
+        record.cost_usd = record.tokens.zip(target.price).map(|(usage, price)| price.cost_usd(&usage));
+        let none = Task::new(NONE);
+        let task = self.task.as_ref().map_or(&none, |(task, _)| task);
+        let clock = failure.and_then(|failure| Clock::ALL.iter().copied().find(|clock| clock.cause() == failure.cause));
+        AttemptEnded {
+            target: &target.label,
+            task,
+            outcome,
+            failure,
+            clock,
+            usage: record.tokens,
+            cost_usd: record.cost_usd,
+            purpose: record.purpose,
+            first_token: tally.first_token,
+        }
+        .emit(&self.metrics);
+        self.record.attempts.push(record);
+    }
+
+    /// The target of the last attempt, under way or not.
+    #[must_use]
+    pub fn last_target(&self) -> Option<TargetName> {
+        let flight = self.flight.as_ref().map(|flight| flight.target.name.clone());
+        flight.or_else(|| self.record.attempts.last().map(|attempt| TargetName::new(attempt.target.as_str())))
+    }
+
+    /// Classifies something that happened before any attempt.
+    #[must_use]
+    pub fn classify_here(&self, observation: Observation) -> Failure {
+        classify(&Evidence::at_door(observation, self.elapsed_ms()))
+    }
+
+    /// Closes the exchange.
+    pub fn settle(mut self, outcome: Outcome, status: u16, failure: Option<&Failure>) {
+        self.close(outcome, status, failure);
+    }
+
+    fn close(&mut self, outcome: Outcome, status: u16, failure: Option<&Failure>) {
+        if self.settled {
+            return;
+        }
+        self.settled = true;
+        let total = self.accepted.elapsed();
+        let overhead = Duration::from_nanos(self.own_work.load(Ordering::Relaxed));
+        let record = &mut self.record;
+        record.outcome = outcome;
+        record.status = status;
+        if let Some(failure) = failure {
+            failure.cause.as_str().clone_into(&mut record.cause);
+            failure.phase.as_str().clone_into(&mut record.phase);
+            failure.side.as_str().clone_into(&mut record.side);
+            if record.attempts.is_empty() || outcome == Outcome::ClientGone {
+                record.evidence.clone_from(&failure.evidence);
+            }
+        }
+        record.timings.total_ms = ms(total);
+        record.timings.overhead_us = u64::try_from(overhead.as_micros()).unwrap_or(u64::MAX);
+        (record.usage, record.billed) = bill(&record.attempts);
+        Settled {
+            route: self.route.as_ref(),
+            task: self.task.as_ref().map(|(task, _)| task),
+            task_reason: self.task.as_ref().map(|(_, reason)| *reason),
+            record,
+            total,
+            overhead,
+        }
+        .emit(&self.metrics);
+        if !self.sink.put(self.record.clone()) {
+            RecordDropped.emit(&self.metrics);
+        }
+    }
+}
+
+/// What is known when an attempt begins.
+#[derive(Debug)]
+pub struct BegunAttempt {
+    pub tally: Arc<Mutex<Tally>>,
+    pub purpose: Purpose,
+    pub limit: crate::gateway::settings::Limit,
+    pub waited: Duration,
+    pub key: Option<usize>,
+    pub input_tokens: u64,
+}
+
+impl Drop for Open {
+    /// A driver that was dropped: its client went, or it panicked.
+    fn drop(&mut self) {
+        if self.settled {
+            return;
+        }
+        let observation = if std::thread::panicking() {
+            Observation::Panic { detail: "a task of the gateway panicked".to_owned() }
+        } else {
+            match self.journal.as_ref().and_then(Journal::departure) {
+                Some(Departure::Stalled) => {
+                    Observation::ClientStalled { at: StallPoint::Answer, limit_ms: ms(self.write_timeout) }
+                }
+                Some(Departure::Gone) | None => Observation::ClientGone,
+            }
+        };
+        let panicked = matches!(observation, Observation::Panic { .. });
+        let failure = self.departed(observation);
+        self.end_attempt(AttemptOutcome::Cancelled, Some(&failure));
+        let shown = self.journal.as_ref().is_some_and(Journal::shown);
+        match (panicked, shown) {
+            (true, true) => self.close(Outcome::Cut, 500, Some(&failure)),
+            (true, false) => self.close(Outcome::Failed, 500, Some(&failure)),
+            (false, _) => self.close(Outcome::ClientGone, 499, Some(&failure)),
+        }
+    }
+}
+
+impl Open {
+    /// A departure, classified by how far the attempt under way had come.
+    fn departed(&self, observation: Observation) -> Failure {
+        let mut evidence = Evidence::at_door(observation, self.elapsed_ms());
+        if let Some(flight) = &self.flight {
+            let tally = flight.tally.lock();
+            evidence.connected = true;
+            evidence.headers_seen = tally.bytes > 0 || tally.upstream_request_id.is_some();
+            evidence.bytes = tally.bytes;
+            evidence.contents = tally.contents;
+        }
+        classify(&evidence)
+    }
+}
+
+/// What was delivered (the last attempt's tokens, if it was good) and what all
+/// attempts cost together.
+#[must_use]
+pub fn bill(attempts: &[AttemptRecord]) -> (Option<Usage>, Option<Billed>) {
+    let delivered = attempts.last().filter(|last| last.outcome == AttemptOutcome::Ok).and_then(|last| last.tokens);
+    let tokens = attempts.iter().filter_map(|attempt| attempt.tokens).reduce(Usage::plus);
+    let costs: Vec<Option<f64>> =
+        attempts.iter().filter(|attempt| attempt.tokens.is_some()).map(|attempt| attempt.cost_usd).collect();
+    let cost_usd = costs.iter().copied().sum::<Option<f64>>().filter(|_| !costs.is_empty());
+    (delivered, tokens.map(|tokens| Billed { tokens, cost_usd }))
+}
+
+/// Whole milliseconds.
+#[must_use]
+pub fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,57 @@
+//! What all exchanges of one gateway share.
+
+use crate::domain::secret::Secret;
+use crate::gateway::events::Metrics;
+use crate::gateway::intake::OnDemand;
+use crate::gateway::lifecycle::Lifecycle;
+use crate::gateway::provider::catalog::Catalog;
+use crate::gateway::provider::pool::Memory;
+use crate::gateway::provider::transport::Transport;
+use crate::gateway::record::RecordSink;
+use crate::gateway::settings::{Auth, Settings};
+use crate::gateway::settle::Settling;
+use std::sync::Arc;
+
+/// One gateway: its settings and everything that outlives an exchange.
+#[derive(Debug)]
+pub struct Gateway {
+    pub settings: Arc<Settings>,
+    pub transport: Arc<Transport>,
+    pub memory: Memory,
+    pub catalog: Catalog,
+    pub on_demand: OnDemand,
+    pub metrics: Arc<Metrics>,
+    pub lifecycle: Lifecycle,
+    pub settling: Settling,
+    /// Keys the hash that makes a principal of a caller's own credential.
+    pub principal_key: Secret<[u8; 32]>,
+    /// Some provider gets the caller's own credential.
+    pub forwards_credentials: bool,
+}
+
+impl Gateway {
+    /// A gateway that has not begun to listen.
+    #[must_use]
+    pub fn new(
+        settings: Arc<Settings>,
+        metrics: Metrics,
+        sink: RecordSink,
+        lifecycle: Lifecycle,
+        principal_key: Secret<[u8; 32]>,
+    ) -> Self {
+        let metrics = Arc::new(metrics);
+        let forwards_credentials = settings.providers.values().any(|provider| matches!(provider.auth, Auth::Client));
+        Self {
+            settling: Settling { metrics: Arc::clone(&metrics), sink, write_timeout: settings.bounds.write_timeout },
+            settings,
+            transport: Arc::new(Transport::new()),
+            memory: Memory::default(),
+            catalog: Catalog::default(),
+            on_demand: OnDemand::default(),
+            metrics,
+            lifecycle,
+            principal_key,
+            forwards_credentials,
+        }
+    }
+}

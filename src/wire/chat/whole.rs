@@ -1,0 +1,71 @@
+//! A whole answer as the chunks of a stream, for a client that asked for one.
+
+use crate::wire::sse::SseFrame;
+use bytes::Bytes;
+use serde_json::{Map, Value, json};
+
+/// One chunk with each choice's message as its delta, one with its finish, and,
+/// where asked for, a usage frame. What is no whole answer gives nothing.
+#[must_use]
+pub fn chunks_of_whole(whole: &[u8], include_usage: bool) -> Vec<SseFrame> {
+    let Ok(Value::Object(mut whole)) = serde_json::from_slice::<Value>(whole) else { return Vec::new() };
+    let usage = whole.shift_remove("usage").filter(|usage| !usage.is_null());
+    let Some(Value::Array(choices)) = whole.shift_remove("choices") else { return Vec::new() };
+    whole.insert("object".to_owned(), json!("chat.completion.chunk"));
+    let mut frames = Vec::new();
+    for choice in choices {
+        let Value::Object(mut choice) = choice else { continue };
+        let index = choice.get("index").cloned().unwrap_or_else(|| json!(0));
+        let finish = choice.shift_remove("finish_reason").unwrap_or(Value::Null);
+        let mut delta = match choice.shift_remove("message") {
+            Some(Value::Object(message)) => message,
+            _ => Map::new(),
+        };
+        if let Some(Value::Array(calls)) = delta.get_mut("tool_calls") {
+            for (place, call) in calls.iter_mut().enumerate() {
+                call["index"] = json!(place);
+            }
+        }
+        let logprobs = choice.shift_remove("logprobs").unwrap_or(Value::Null);
+        frames.push(frame(
+            &whole,
+            &json!([{"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": null}]),
+            None,
+        ));
+        frames.push(frame(&whole, &json!([{"index": index, "delta": {}, "finish_reason": finish}]), None));
+    }
+    if let Some(usage) = usage.filter(|_| include_usage) {
+        frames.push(frame(&whole, &json!([]), Some(usage)));
+    }
+    frames
+}
+
+fn frame(top: &Map<String, Value>, choices: &Value, usage: Option<Value>) -> SseFrame {
+    let mut chunk = top.clone();
+    chunk.insert("choices".to_owned(), choices.clone());
+    chunk.extend(usage.map(|usage| ("usage".to_owned(), usage)));
+    SseFrame { event: None, data: Bytes::from(Value::Object(chunk).to_string()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::chat::{Assembler, read_chunk};
+
+    #[test]
+    fn the_chunks_assemble_to_the_answer_they_came_from() {
+        let whole = json!({
+            "id":"c","object":"chat.completion","created":1,"model":"m",
+            "choices":[{"index":0,"message":{"role":"assistant","content":null,"refusal":null,
+                "tool_calls":[{"id":"a","type":"function","function":{"name":"f","arguments":"{}"}}]},
+                "logprobs":null,"finish_reason":"tool_calls"}],
+            "usage":{"prompt_tokens":1,"completion_tokens":2}
+        });
+        let mut assembler = Assembler::default();
+        for frame in chunks_of_whole(whole.to_string().as_bytes(), true) {
+            read_chunk(&frame.data).expect("a chunk");
+            assembler.push(&frame.data);
+        }
+        assert_eq!(assembler.finish(), whole);
+    }
+}
