@@ -10,3 +10,4 @@
 //! 0. `domain`: the vocabulary, pure
 
 pub mod domain;
+pub mod sim;

@@ -1,0 +1,18 @@
+//! The simulated provider: real sockets, OpenAI's dialect, every way to fail.
+//!
+//! Owns a server that parses raw sockets itself, because it must be able to
+//! break framing, its deterministic answers, its faults, and the table of what a
+//! gateway has to call each of them. Refuses to know the gateway. Invariant: the
+//! text of an answer depends on prompt and length alone.
+//!
+//! `script.rs` reads what is wanted, `chat.rs` words it, `refusal.rs`,
+//! `stream.rs` and `whole.rs` play it over `conn.rs`; `seen.rs` remembers.
+
+mod fault;
+mod script;
+mod table;
+mod text;
+
+pub use fault::Fault;
+pub use table::{Expected, expected, falls_back};
+pub use text::{answer, answer_text, json_answer, tool_arguments};
