@@ -81,7 +81,7 @@ closed_enum! {
         CloseHeaders => "close_headers",
         /// Part of a response head, then FIN.
         HalfHead => "half_head",
-        /// After N: an orderly last chunk, no finish_reason, no `[DONE]`.
+        /// After N: an orderly last chunk, no `finish_reason`, no `[DONE]`.
         EarlyEnd => "early_end",
         /// After N: FIN without the last chunk.
         CutChunked => "cut_chunked",

@@ -1,4 +1,4 @@
-//! The simulated provider: real sockets, OpenAI's dialect, every way to fail.
+//! The simulated provider: real sockets, `OpenAI`'s dialect, every way to fail.
 //!
 //! Owns a server that parses raw sockets itself, because it must be able to
 //! break framing, its deterministic answers, its faults, and the table of what a
@@ -8,11 +8,22 @@
 //! `script.rs` reads what is wanted, `chat.rs` words it, `refusal.rs`,
 //! `stream.rs` and `whole.rs` play it over `conn.rs`; `seen.rs` remembers.
 
+mod chat;
+mod conn;
 mod fault;
+mod play;
+mod refusal;
+mod request;
 mod script;
+mod seen;
+mod server;
+mod stream;
 mod table;
 mod text;
+mod whole;
 
 pub use fault::Fault;
+pub use seen::{Ended, Seen};
+pub use server::{Sim, SimSettings};
 pub use table::{Expected, expected, falls_back};
 pub use text::{answer, answer_text, json_answer, tool_arguments};

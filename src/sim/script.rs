@@ -175,7 +175,7 @@ fn put<T>(field: &mut T, value: Option<T>) -> Option<()> {
     value.map(|value| *field = value)
 }
 
-fn number<T: FromStr + PartialOrd>(value: &str, max: T) -> Option<T> {
+fn number<T: FromStr + PartialOrd + Copy>(value: &str, max: T) -> Option<T> {
     value.parse().ok().filter(|number| *number <= max)
 }
 
