@@ -15,7 +15,7 @@ enum Proof {
     /// The last chunk comes, after these words.
     Orderly(&'static str),
     /// The words come, the connection stays; its close is noticed.
-    Held(&'static str, usize),
+    Held(&'static str, u64),
 }
 
 fn proof(fault: Fault) -> Proof {
@@ -24,7 +24,7 @@ fn proof(fault: Fault) -> Proof {
         Fault::Refuse => Refused,
         Fault::HangHeaders => Held("", 0),
         Fault::HangAfterHeaders => Held("text/event-stream", 0),
-        Fault::CommentsForever => Held("d\r\n: keep-alive\n\n\r\nd\r\n: keep-alive\n\n\r\n", 0),
+        Fault::CommentsForever => Held("e\r\n: keep-alive\n\n\r\ne\r\n: keep-alive\n\n\r\n", 0),
         Fault::Trickle => Held("1\r\nd\r\n1\r\na\r\n1\r\nt\r\n1\r\na\r\n1\r\n:\r\n", 0),
         Fault::Status401 => Told(401, "invalid_api_key"),
         Fault::Status402 => Told(402, "Insufficient Balance"),
@@ -67,7 +67,7 @@ fn proof(fault: Fault) -> Proof {
         Fault::HugeFrame => Orderly("xxxxxxxx"),
         Fault::FloodHold => Orderly("[DONE]"),
         Fault::Stall => Held("assistant", 4),
-        Fault::StallComments => Held(": keep-alive\n\n\r\nd\r\n: keep-alive\n\n", 4),
+        Fault::StallComments => Held(": keep-alive\n\n\r\ne\r\n: keep-alive\n\n", 4),
         Fault::StallTrickle => Held("1\r\nd\r\n1\r\na\r\n1\r\nt\r\n1\r\na\r\n", 4),
         Fault::Endless => Held("endless endless", 64),
         Fault::NoDoneHold => Held("\"finish_reason\":\"stop\"", 10),
@@ -157,7 +157,7 @@ async fn told(client: &mut Client) -> (u16, String, String) {
 async fn every_fault_looks_from_outside_as_it_is_described() {
     let mut strikes = tokio::task::JoinSet::new();
     for fault in Fault::ALL {
-        strikes.spawn(strike(*fault));
+        strikes.spawn(soon(strike(*fault)));
     }
     while let Some(joined) = strikes.join_next().await {
         joined.expect("the fault was seen");
@@ -231,7 +231,12 @@ async fn unstreamed(sim: &Sim, fault: Fault) -> (Client, usize) {
         &json!({}),
     )
     .await;
-    client.until(|text| text.contains("\r\n\r\n{")).await;
+    client
+        .until(|text| {
+            text.split_once("\r\n\r\n")
+                .is_some_and(|(_, body)| body.contains('{'))
+        })
+        .await;
     let text = client.text();
     let promised =
         crate::client::header(&text, "content-length").and_then(|value| value.parse().ok());
