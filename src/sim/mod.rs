@@ -5,11 +5,13 @@
 //! gateway has to call each of them. Refuses to know the gateway. Invariant: the
 //! text of an answer depends on prompt and length alone.
 //!
-//! `script.rs` reads what is wanted, `chat.rs` words it, `refusal.rs`,
+//! `server.rs` accepts, `exchange.rs` serves one request: `request.rs` reads it,
+//! `script.rs` says what is wanted, `chat.rs` words it, `play.rs`, `refusal.rs`,
 //! `stream.rs` and `whole.rs` play it over `conn.rs`; `seen.rs` remembers.
 
 mod chat;
 mod conn;
+mod exchange;
 mod fault;
 mod play;
 mod refusal;

@@ -256,11 +256,13 @@ fn sniff_model(body: &[u8]) -> Option<String> {
         .strip_prefix(b":")?
         .trim_ascii_start()
         .strip_prefix(b"\"")?;
-    let end = rest.iter().position(|byte| *byte == b'"')?;
-    std::str::from_utf8(&rest[..end])
-        .ok()
-        .filter(|model| !model.contains('\\'))
-        .map(str::to_owned)
+    let mut escaped = false;
+    let end = rest.iter().position(|byte| {
+        let ends = *byte == b'"' && !escaped;
+        escaped = *byte == b'\\' && !escaped;
+        ends
+    })?;
+    serde_json::from_slice(&[b"\"", &rest[..=end]].concat()).ok()
 }
 
 #[cfg(test)]
@@ -322,6 +324,10 @@ mod tests {
         assert_eq!(
             sniff_model(b"{ \"model\" : \"sim?x\", \"mess").as_deref(),
             Some("sim?x")
+        );
+        assert_eq!(
+            sniff_model(br#"{"model":"sim?a=1\u0026b=\"","#).as_deref(),
+            Some("sim?a=1&b=\"")
         );
         assert_eq!(sniff_model(b"{\"model\": \"si"), None);
     }

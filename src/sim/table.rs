@@ -180,6 +180,7 @@ pub const fn falls_back(fault: Fault) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::failure::verdict;
 
     #[test]
     fn a_stall_is_named_by_the_clock_that_has_to_fire() {
@@ -206,6 +207,24 @@ mod tests {
             .filter(|fault| expected(*fault, 0, true).is_none())
         {
             assert!(!falls_back(fault), "{fault}");
+        }
+    }
+
+    #[test]
+    fn sides_and_fallbacks_written_here_agree_with_those_of_the_domain() {
+        for fault in Fault::ALL.iter().copied() {
+            for (after, stream) in [(0, true), (9, true), (0, false), (9, false)] {
+                let Some(row) = expected(fault, after, stream) else {
+                    continue;
+                };
+                let verdict = verdict(row.cause, false);
+                assert_eq!(row.side, row.cause.side(), "{fault}");
+                assert_eq!(
+                    falls_back(fault),
+                    verdict.same || verdict.fallback || verdict.wait,
+                    "{fault}"
+                );
+            }
         }
     }
 }

@@ -58,12 +58,11 @@ fn proof(fault: Fault) -> Proof {
         Fault::ToolCut => Broken(End::Fin, "\"arguments\":\"{"),
         Fault::BadChunk => Broken(End::Fin, "\r\nzz\r\n"),
         Fault::EarlyEnd => Orderly("assistant"),
-        Fault::Empty => Orderly("\"finish_reason\":\"stop\""),
         Fault::ErrorEvent => Orderly("data: {\"error\":{"),
         Fault::ErrorEventOverloaded => Orderly("\"code\":\"overloaded_error\""),
         Fault::Garbled => Orderly("data: {\"id\": \"chatcmpl-sim\", oops\n\n"),
         Fault::HalfUtf8 => Orderly("cut \u{fffd}\""),
-        Fault::MissingDone => Orderly("\"finish_reason\":\"stop\""),
+        Fault::Empty | Fault::MissingDone => Orderly("\"finish_reason\":\"stop\""),
         Fault::HugeFrame => Orderly("xxxxxxxx"),
         Fault::FloodHold => Orderly("[DONE]"),
         Fault::Stall => Held("assistant", 4),
@@ -118,7 +117,14 @@ async fn strike(fault: Fault) {
                 .await;
                 assert!(count.is_ok_and(|count| count > 0), "{fault}");
             }
-            assert!(client.text().contains(words), "{fault}");
+            let text = client.text();
+            assert!(text.contains(words), "{fault}");
+            let done = matches!(
+                fault,
+                Fault::Empty | Fault::Garbled | Fault::HalfUtf8 | Fault::FloodHold
+            );
+            assert_eq!(text.contains("[DONE]"), done, "{fault}");
+            assert!(fault != Fault::Empty || client.content(0).is_empty());
             soon(sim.wait_seen(1, struck(fault, Ended::FaultDone))).await;
         }
         Proof::Held(words, frames) => {
@@ -153,7 +159,7 @@ async fn told(client: &mut Client) -> (u16, String, String) {
     )
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_fault_looks_from_outside_as_it_is_described() {
     let mut strikes = tokio::task::JoinSet::new();
     for fault in Fault::ALL {
@@ -164,7 +170,7 @@ async fn every_fault_looks_from_outside_as_it_is_described() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fault_after_n_tokens_lets_exactly_n_through() {
     let sim = sim(SimSettings::default()).await;
     for fault in [
@@ -243,7 +249,7 @@ async fn unstreamed(sim: &Sim, fault: Fault) -> (Client, usize) {
     (client, promised.unwrap_or(usize::MAX))
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_unstreamed_body_breaks_in_its_middle() {
     let sim = sim(SimSettings::default()).await;
     for (fault, end) in [
