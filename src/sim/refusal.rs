@@ -190,6 +190,12 @@ fn worded(fault: Fault) -> Option<Worded> {
             None,
         ),
         Fault::Status529 => (529, "Overloaded", "overloaded_error", None, None),
+        _ => return worded_400(fault),
+    })
+}
+
+fn worded_400(fault: Fault) -> Option<Worded> {
+    Some(match fault {
         Fault::ContextLength => (
             400,
             "This model's maximum context length is 128000 tokens. However, your messages resulted in 130123 tokens. \

@@ -78,13 +78,7 @@ pub(super) async fn play(conn: &mut Conn, turn: &Turn<'_>, chat: &Chat) -> Resul
             )
             .await
         }
-        Fault::Endless => {
-            chunked(conn, turn, opened(&body)).await?;
-            let piece = chunk("endless ".repeat(128).as_bytes());
-            loop {
-                conn.send(&piece).await?;
-            }
-        }
+        Fault::Endless => endless(conn, turn, &body).await,
         // The rest was answered before, or has no meaning without frames.
         _ => sized(conn, turn, body.len(), &body).await,
     }
@@ -144,6 +138,14 @@ async fn trickle(conn: &mut Conn, turn: &Turn<'_>, cut: &[u8]) -> Result<Next, G
     loop {
         conn.send(&chunk(b"x")).await?;
         conn.pause(every).await?;
+    }
+}
+
+async fn endless(conn: &mut Conn, turn: &Turn<'_>, body: &[u8]) -> Result<Next, Gone> {
+    chunked(conn, turn, opened(body)).await?;
+    let piece = chunk("endless ".repeat(128).as_bytes());
+    loop {
+        conn.send(&piece).await?;
     }
 }
 
