@@ -10,8 +10,12 @@
 //! 0. `domain`: the vocabulary, pure
 
 pub mod domain;
+<<<<<<< HEAD
 pub mod gateway;
 pub mod serve;
 pub mod store;
 pub mod telemetry;
 pub mod wire;
+=======
+pub mod sim;
+>>>>>>> sim
