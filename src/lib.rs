@@ -9,13 +9,11 @@
 //! 1. `wire`, `telemetry`, `store`: tools
 //! 0. `domain`: the vocabulary, pure
 
+pub mod boot;
 pub mod domain;
-<<<<<<< HEAD
 pub mod gateway;
 pub mod serve;
+pub mod sim;
 pub mod store;
 pub mod telemetry;
 pub mod wire;
-=======
-pub mod sim;
->>>>>>> sim

@@ -1,3 +1,5 @@
-//! The doorbell: parses arguments, calls boot, maps the result to an exit code.
+//! The doorbell.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    tautline::boot::cli::main()
+}

@@ -16,15 +16,8 @@ const CHOICES_MAX: u64 = 16;
 pub(super) enum Delta {
     Text(String),
     Reasoning(String),
-    ToolStart {
-        index: usize,
-        id: String,
-        name: String,
-    },
-    ToolArguments {
-        index: usize,
-        text: String,
-    },
+    ToolStart { index: usize, id: String, name: String },
+    ToolArguments { index: usize, text: String },
 }
 
 /// What one request is answered with.
@@ -50,22 +43,15 @@ impl Chat {
         let choices = body["n"].as_u64().unwrap_or(1).clamp(1, CHOICES_MAX);
         let choices = usize::try_from(choices).unwrap_or(1);
         let tool = tool(body, script);
-        let each: Vec<Vec<Delta>> = (0..choices)
-            .map(|choice| content(&prompt, choice, tool.as_deref(), body, script))
-            .collect();
+        let each: Vec<Vec<Delta>> =
+            (0..choices).map(|choice| content(&prompt, choice, tool.as_deref(), body, script)).collect();
         let count: usize = each.iter().map(Vec::len).sum();
         if count > TOKENS_MAX {
-            return Err(ScriptError::BadValue {
-                key: "tokens".to_owned(),
-                value: script.tokens.to_string(),
-            });
+            return Err(ScriptError::BadValue { key: "tokens".to_owned(), value: script.tokens.to_string() });
         }
         let usual = if tool.is_some() { "tool_calls" } else { "stop" };
         Ok(Self {
-            id: format!(
-                "chatcmpl-sim-{:016x}",
-                text::seed(&format!("{request}\u{1}{model}\u{1}{prompt}"))
-            ),
+            id: format!("chatcmpl-sim-{:016x}", text::seed(&format!("{request}\u{1}{model}\u{1}{prompt}"))),
             model,
             prompt,
             choices,
@@ -109,9 +95,7 @@ impl Chat {
                 json!({ "tool_calls": [{ "index": index, "function": { "arguments": text } }] })
             }
         };
-        self.chunk(
-            json!([{ "index": choice, "delta": delta, "logprobs": null, "finish_reason": null }]),
-        )
+        self.chunk(json!([{ "index": choice, "delta": delta, "logprobs": null, "finish_reason": null }]))
     }
 
     pub fn finish_frame(&self, choice: usize) -> String {
@@ -130,9 +114,7 @@ impl Chat {
 
     /// The answer to a request that did not ask for a stream.
     pub fn whole(&self) -> String {
-        let choices: Vec<Value> = (0..self.choices)
-            .map(|choice| self.whole_choice(choice))
-            .collect();
+        let choices: Vec<Value> = (0..self.choices).map(|choice| self.whole_choice(choice)).collect();
         let mut answer = self.envelope("chat.completion");
         answer.insert("choices".to_owned(), choices.into());
         if self.with_usage {
@@ -142,17 +124,14 @@ impl Chat {
     }
 
     fn whole_choice(&self, choice: usize) -> Value {
-        let (mut content, mut reasoning, mut calls) =
-            (String::new(), String::new(), Vec::<Value>::new());
+        let (mut content, mut reasoning, mut calls) = (String::new(), String::new(), Vec::<Value>::new());
         let mut arguments = Vec::<String>::new();
         for (_, delta) in self.deltas.iter().filter(|(of, _)| *of == choice) {
             match delta {
                 Delta::Text(text) => content.push_str(text),
                 Delta::Reasoning(text) => reasoning.push_str(text),
                 Delta::ToolStart { id, name, .. } => {
-                    calls.push(
-                        json!({ "id": id, "type": "function", "function": { "name": name } }),
-                    );
+                    calls.push(json!({ "id": id, "type": "function", "function": { "name": name } }));
                     arguments.push(String::new());
                 }
                 Delta::ToolArguments { index, text } => {
@@ -213,10 +192,7 @@ fn prompt(body: &Value) -> String {
     let last = messages.iter().rfind(|message| message["role"] == "user");
     match last.map(|message| &message["content"]) {
         Some(Value::String(text)) => text.clone(),
-        Some(Value::Array(parts)) => parts
-            .iter()
-            .filter_map(|part| part["text"].as_str())
-            .collect(),
+        Some(Value::Array(parts)) => parts.iter().filter_map(|part| part["text"].as_str()).collect(),
         _ => String::new(),
     }
 }
@@ -231,52 +207,23 @@ fn tool(body: &Value, script: &Script) -> Option<String> {
     })
 }
 
-fn content(
-    prompt: &str,
-    choice: usize,
-    tool: Option<&str>,
-    body: &Value,
-    script: &Script,
-) -> Vec<Delta> {
+fn content(prompt: &str, choice: usize, tool: Option<&str>, body: &Value, script: &Script) -> Vec<Delta> {
     // Choice 0 speaks the text that tests compute from the prompt; the others differ, as real ones do.
-    let prompt = if choice == 0 {
-        prompt.to_owned()
-    } else {
-        format!("{prompt}\u{1}choice {choice}")
-    };
+    let prompt = if choice == 0 { prompt.to_owned() } else { format!("{prompt}\u{1}choice {choice}") };
     let thought = text::answer(&format!("{prompt}\u{1}reasoning"), script.reasoning);
     let mut deltas: Vec<Delta> = thought.into_iter().map(Delta::Reasoning).collect();
     let format = body["response_format"]["type"].as_str();
     if let Some(name) = tool {
         for index in 0..script.parallel {
-            let id = format!(
-                "call_sim_{:016x}",
-                text::seed(&format!("{prompt}\u{1}{index}"))
-            );
-            deltas.push(Delta::ToolStart {
-                index,
-                id,
-                name: name.to_owned(),
-            });
+            let id = format!("call_sim_{:016x}", text::seed(&format!("{prompt}\u{1}{index}")));
+            deltas.push(Delta::ToolStart { index, id, name: name.to_owned() });
             let pieces = text::fragments(&text::tool_arguments(&prompt, index));
-            deltas.extend(
-                pieces
-                    .into_iter()
-                    .map(|text| Delta::ToolArguments { index, text }),
-            );
+            deltas.extend(pieces.into_iter().map(|text| Delta::ToolArguments { index, text }));
         }
     } else if script.json || matches!(format, Some("json_object" | "json_schema")) {
-        deltas.extend(
-            text::fragments(&text::json_answer(&prompt, script.tokens))
-                .into_iter()
-                .map(Delta::Text),
-        );
+        deltas.extend(text::fragments(&text::json_answer(&prompt, script.tokens)).into_iter().map(Delta::Text));
     } else {
-        deltas.extend(
-            text::answer(&prompt, script.tokens)
-                .into_iter()
-                .map(Delta::Text),
-        );
+        deltas.extend(text::answer(&prompt, script.tokens).into_iter().map(Delta::Text));
     }
     deltas
 }
@@ -316,26 +263,16 @@ mod tests {
 
     #[test]
     fn whole_and_streamed_say_the_same() {
-        let body =
-            json!({ "model": "sim", "n": 2, "messages": [{ "role": "user", "content": "hello" }] });
+        let body = json!({ "model": "sim", "n": 2, "messages": [{ "role": "user", "content": "hello" }] });
         let chat = compose(&body, "tokens=9&reasoning=3");
         let whole: Value = serde_json::from_str(&chat.whole()).expect("JSON");
-        assert_eq!(
-            whole["choices"][0]["message"]["content"],
-            text::answer_text("hello", 9)
-        );
+        assert_eq!(whole["choices"][0]["message"]["content"], text::answer_text("hello", 9));
         for choice in 0..2 {
             let streamed: String = chat
                 .deltas
                 .iter()
                 .filter(|(of, _)| *of == choice)
-                .filter_map(|(_, delta)| {
-                    if let Delta::Text(text) = delta {
-                        Some(text.as_str())
-                    } else {
-                        None
-                    }
-                })
+                .filter_map(|(_, delta)| if let Delta::Text(text) = delta { Some(text.as_str()) } else { None })
                 .collect();
             assert_eq!(whole["choices"][choice]["message"]["content"], streamed);
         }
@@ -351,18 +288,12 @@ mod tests {
             "tool_choice": "required",
             "messages": [{ "role": "user", "content": "hello" }],
         });
-        let whole: Value =
-            serde_json::from_str(&compose(&body, "parallel=2").whole()).expect("JSON");
-        let calls = whole["choices"][0]["message"]["tool_calls"]
-            .as_array()
-            .expect("calls");
+        let whole: Value = serde_json::from_str(&compose(&body, "parallel=2").whole()).expect("JSON");
+        let calls = whole["choices"][0]["message"]["tool_calls"].as_array().expect("calls");
         assert_eq!(whole["choices"][0]["finish_reason"], "tool_calls");
         for (index, call) in calls.iter().enumerate() {
             assert_eq!(call["function"]["name"], "look");
-            assert_eq!(
-                call["function"]["arguments"],
-                text::tool_arguments("hello", index)
-            );
+            assert_eq!(call["function"]["arguments"], text::tool_arguments("hello", index));
         }
         assert_eq!(calls.len(), 2);
     }

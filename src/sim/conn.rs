@@ -45,11 +45,7 @@ pub(super) struct Conn {
 
 impl Conn {
     pub fn new(stream: TcpStream, running: watch::Receiver<Running>) -> Self {
-        Self {
-            stream,
-            inbox: BytesMut::new(),
-            running,
-        }
+        Self { stream, inbox: BytesMut::new(), running }
     }
 
     /// Reads what there is, at least one byte, into the inbox.

@@ -39,18 +39,13 @@ pub(super) struct Done {
 /// Serves the next request of a connection.
 pub(super) async fn exchange(conn: &mut Conn, shared: &Shared) -> Done {
     let read = match request::read_head(conn).await {
-        Ok(head) => receive(conn, shared, &head)
-            .await
-            .map(|received| (head, received)),
+        Ok(head) => receive(conn, shared, &head).await.map(|received| (head, received)),
         Err(unread) => Err(unread),
     };
     let (head, received) = match read {
         Ok(read) => read,
         Err(unread) => {
-            return Done {
-                next: unreadable(conn, unread).await,
-                ended: None,
-            };
+            return Done { next: unreadable(conn, unread).await, ended: None };
         }
     };
     let id = received.id;
@@ -61,10 +56,7 @@ pub(super) async fn exchange(conn: &mut Conn, shared: &Shared) -> Done {
         Err(Gone::Peer) => (Next::Fin, Ended::PeerClosed),
         Err(Gone::Stopped) => (Next::Fin, Ended::Stopped),
     };
-    Done {
-        next,
-        ended: id.map(|id| (id, ended)),
-    }
+    Done { next, ended: id.map(|id| (id, ended)) }
 }
 
 async fn unreadable(conn: &mut Conn, unread: Unread) -> Next {
@@ -75,9 +67,7 @@ async fn unreadable(conn: &mut Conn, unread: Unread) -> Next {
         Unread::BodyTooLarge => 413,
     };
     let response = rejected(status, &unread.to_string());
-    respond(conn, 0, &response, Next::Linger)
-        .await
-        .unwrap_or(Next::Fin)
+    respond(conn, 0, &response, Next::Linger).await.unwrap_or(Next::Fin)
 }
 
 /// A request that was read and written down.
@@ -116,9 +106,7 @@ async fn receive(conn: &mut Conn, shared: &Shared, head: &Head) -> Result<Receiv
         // Counted once: an early answer was drawn for while its body came in.
         let drawn = drawn.filter(|_| script.fault == Some(Fault::EarlyAnswer));
         let strikes = || drawn.unwrap_or_else(|| shared.strikes(script, &model, header));
-        script
-            .fault
-            .filter(|fault| early || (applies(*fault, &body) && strikes()))
+        script.fault.filter(|fault| early || (applies(*fault, &body) && strikes()))
     });
     let id = (head.path != "/sim/seen").then(|| {
         shared.log.arrived(Seen {
@@ -135,13 +123,7 @@ async fn receive(conn: &mut Conn, shared: &Shared, head: &Head) -> Result<Receiv
             frames_sent: 0,
         })
     });
-    Ok(Received {
-        id,
-        body,
-        early,
-        script,
-        fault,
-    })
+    Ok(Received { id, body, early, script, fault })
 }
 
 /// Whether the fault has a meaning for this request.
@@ -152,12 +134,7 @@ fn applies(fault: Fault, body: &Value) -> bool {
     body["stream"] == true || whole::applies(fault)
 }
 
-async fn answer(
-    conn: &mut Conn,
-    shared: &Shared,
-    head: &Head,
-    received: Received,
-) -> Result<(Next, Ended), Gone> {
+async fn answer(conn: &mut Conn, shared: &Shared, head: &Head, received: Received) -> Result<(Next, Ended), Gone> {
     let id = received.id.unwrap_or(0);
     let early = received.early;
     let path = head.path.strip_prefix("/v1").unwrap_or(&head.path);
@@ -169,12 +146,8 @@ async fn answer(
         ("GET", "/models") => Response::json(200, &shared.models()),
         ("POST", "/chat/completions") if early => {
             let script = received.script.unwrap_or_default();
-            let response =
-                refusal(Fault::EarlyAnswer, &script, "").expect("an early answer is a refusal");
-            return Ok((
-                respond(conn, id, &response, Next::Linger).await?,
-                Ended::FaultDone,
-            ));
+            let response = refusal(Fault::EarlyAnswer, &script, "").expect("an early answer is a refusal");
+            return Ok((respond(conn, id, &response, Next::Linger).await?, Ended::FaultDone));
         }
         ("POST", "/chat/completions") => match prepare(received, &shared.log, id) {
             Ok((turn, chat)) => return Ok((play(conn, &turn, chat).await?, turn.ended())),
@@ -182,10 +155,7 @@ async fn answer(
         },
         (method, _) => {
             let message = format!("Invalid URL ({method} {})", head.path);
-            Response::json(
-                404,
-                &refusal::error(&message, "invalid_request_error", None, None),
-            )
+            Response::json(404, &refusal::error(&message, "invalid_request_error", None, None))
         }
     };
     // An upload that was given up cannot be followed by another request.
@@ -195,17 +165,9 @@ async fn answer(
 
 /// Checks the body and words its answer.
 fn prepare(received: Received, log: &Log, id: u64) -> Result<(Turn<'_>, Chat), Response> {
-    let Received {
-        body,
-        script,
-        fault,
-        ..
-    } = received;
+    let Received { body, script, fault, .. } = received;
     if !body.is_object() {
-        return Err(rejected(
-            400,
-            "We could not parse the JSON body of your request.",
-        ));
+        return Err(rejected(400, "We could not parse the JSON body of your request."));
     }
     if body["model"].as_str().is_none_or(str::is_empty) {
         return Err(rejected(400, "you must provide a model parameter"));
@@ -214,28 +176,14 @@ fn prepare(received: Received, log: &Log, id: u64) -> Result<(Turn<'_>, Chat), R
         return Err(rejected(400, "Missing required parameter: 'messages'."));
     }
     let script = script.map_err(|error| rejected(400, &error.to_string()))?;
-    let chat =
-        Chat::compose(&body, &script, id).map_err(|error| rejected(400, &error.to_string()))?;
+    let chat = Chat::compose(&body, &script, id).map_err(|error| rejected(400, &error.to_string()))?;
     let stream = body["stream"] == true;
-    Ok((
-        Turn {
-            log,
-            id,
-            script,
-            fault,
-            stream,
-        },
-        chat,
-    ))
+    Ok((Turn { log, id, script, fault, stream }, chat))
 }
 
 impl Shared {
     pub fn new(settings: SimSettings) -> Self {
-        Self {
-            log: Log::new(settings.seen_max),
-            settings,
-            counters: Mutex::default(),
-        }
+        Self { log: Log::new(settings.seen_max), settings, counters: Mutex::default() }
     }
 
     fn knows(&self, bearer: Option<&str>) -> bool {
@@ -259,9 +207,7 @@ impl Shared {
         if counters.len() >= COUNTERS_MAX {
             counters.clear();
         }
-        let counter = counters
-            .entry(format!("{model}\n{}", header.unwrap_or_default()))
-            .or_default();
+        let counter = counters.entry(format!("{model}\n{}", header.unwrap_or_default())).or_default();
         *counter += 1;
         script.strikes(*counter - 1)
     }

@@ -118,10 +118,7 @@ impl Fault {
     /// The fault of that name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL
-            .iter()
-            .copied()
-            .find(|fault| fault.as_str() == name)
+        Self::ALL.iter().copied().find(|fault| fault.as_str() == name)
     }
 }
 

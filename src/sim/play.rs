@@ -41,11 +41,7 @@ pub(super) enum Next {
 impl Turn<'_> {
     /// How a turn that was played to its end is remembered.
     pub fn ended(&self) -> Ended {
-        if self.fault.is_some() {
-            Ended::FaultDone
-        } else {
-            Ended::Complete
-        }
+        if self.fault.is_some() { Ended::FaultDone } else { Ended::Complete }
     }
 }
 
@@ -56,49 +52,25 @@ pub(super) async fn play(conn: &mut Conn, turn: &Turn<'_>, chat: Chat) -> Result
         Some(Fault::ResetHeaders) => return Ok(Next::Reset),
         Some(Fault::CloseHeaders) => return Ok(Next::Fin),
         Some(Fault::HalfHead) => {
-            conn.send(b"HTTP/1.1 200 OK\r\nx-request-id: sim\r\ncontent-ty")
-                .await?;
+            conn.send(b"HTTP/1.1 200 OK\r\nx-request-id: sim\r\ncontent-ty").await?;
             return Ok(Next::Fin);
         }
         _ => {}
     }
-    let refused = turn
-        .fault
-        .and_then(|fault| refusal::refusal(fault, &turn.script, chat.model()));
+    let refused = turn.fault.and_then(|fault| refusal::refusal(fault, &turn.script, chat.model()));
     if let Some(response) = refused {
         conn.pause(turn.script.ttft).await?;
         return respond(conn, turn.id, &response, Next::KeepAlive).await;
     }
-    let chat = if turn.fault == Some(Fault::Empty) {
-        chat.emptied()
-    } else {
-        chat
-    };
-    if turn.stream {
-        stream::play(conn, turn, &chat).await
-    } else {
-        whole::play(conn, turn, &chat).await
-    }
+    let chat = if turn.fault == Some(Fault::Empty) { chat.emptied() } else { chat };
+    if turn.stream { stream::play(conn, turn, &chat).await } else { whole::play(conn, turn, &chat).await }
 }
 
 /// Writes a complete response.
-pub(super) async fn respond(
-    conn: &mut Conn,
-    id: u64,
-    response: &Response,
-    next: Next,
-) -> Result<Next, Gone> {
+pub(super) async fn respond(conn: &mut Conn, id: u64, response: &Response, next: Next) -> Result<Next, Gone> {
     let length = response.body.len().to_string();
-    let mut fields = vec![
-        ("content-type", response.content_type),
-        ("content-length", length.as_str()),
-    ];
-    fields.extend(
-        response
-            .headers
-            .iter()
-            .map(|(name, value)| (*name, value.as_str())),
-    );
+    let mut fields = vec![("content-type", response.content_type), ("content-length", length.as_str())];
+    fields.extend(response.headers.iter().map(|(name, value)| (*name, value.as_str())));
     if next != Next::KeepAlive {
         fields.push(("connection", "close"));
     }

@@ -22,21 +22,11 @@ pub(super) struct Response {
 
 impl Response {
     pub fn json(status: u16, body: &Value) -> Self {
-        Self {
-            status,
-            content_type: JSON,
-            headers: Vec::new(),
-            body: body.to_string(),
-        }
+        Self { status, content_type: JSON, headers: Vec::new(), body: body.to_string() }
     }
 
     fn html(status: u16, body: &str) -> Self {
-        Self {
-            status,
-            content_type: HTML,
-            headers: Vec::new(),
-            body: body.to_owned(),
-        }
+        Self { status, content_type: HTML, headers: Vec::new(), body: body.to_owned() }
     }
 
     fn with(mut self, name: &'static str, value: Option<String>) -> Self {
@@ -58,18 +48,8 @@ pub(super) fn rejected(status: u16, message: &str) -> Response {
 /// The error object of a fault that is told inside a 200.
 pub(super) fn error_inside(fault: Fault) -> Value {
     match fault {
-        Fault::ErrorEventOverloaded => error(
-            "Overloaded",
-            "overloaded_error",
-            None,
-            Some("overloaded_error"),
-        ),
-        _ => error(
-            "The server had an error while processing your request.",
-            "server_error",
-            None,
-            None,
-        ),
+        Fault::ErrorEventOverloaded => error("Overloaded", "overloaded_error", None, Some("overloaded_error")),
+        _ => error("The server had an error while processing your request.", "server_error", None, None),
     }
 }
 
@@ -77,74 +57,36 @@ pub(super) fn error_inside(fault: Fault) -> Value {
 pub(super) fn refusal(fault: Fault, script: &Script, model: &str) -> Option<Response> {
     let seconds = script.retry_after.map(|seconds| seconds.to_string());
     let millis = script.retry_after_ms.map(|millis| millis.to_string());
-    let waits = |response: Response| {
-        response
-            .with("retry-after", seconds.clone())
-            .with("retry-after-ms", millis.clone())
-    };
+    let waits =
+        |response: Response| response.with("retry-after", seconds.clone()).with("retry-after-ms", millis.clone());
     let (status, message, kind, param, code) = match fault {
         Fault::Html => {
-            return Some(Response::html(
-                200,
-                "<!doctype html><title>Sign in</title><h1>Please sign in</h1>",
-            ));
+            return Some(Response::html(200, "<!doctype html><title>Sign in</title><h1>Please sign in</h1>"));
         }
         Fault::Html502 => {
-            return Some(Response::html(
-                502,
-                "<html><head><title>502 Bad Gateway</title></head></html>",
-            ));
+            return Some(Response::html(502, "<html><head><title>502 Bad Gateway</title></head></html>"));
         }
         Fault::Redirect => {
             let target = Some("https://login.invalid/".to_owned());
-            return Some(
-                Response::html(307, "<a href=\"https://login.invalid/\">moved</a>")
-                    .with("location", target),
-            );
+            return Some(Response::html(307, "<a href=\"https://login.invalid/\">moved</a>").with("location", target));
         }
         Fault::ErrorPayload => return Some(Response::json(200, &error_inside(fault))),
         Fault::Status404 => {
-            let message =
-                format!("The model `{model}` does not exist or you do not have access to it.");
-            return Some(Response::json(
-                404,
-                &error(&message, INVALID, None, Some("model_not_found")),
-            ));
+            let message = format!("The model `{model}` does not exist or you do not have access to it.");
+            return Some(Response::json(404, &error(&message, INVALID, None, Some("model_not_found"))));
         }
         _ => worded(fault)?,
     };
     let response = Response::json(status, &error(message, kind, param, code));
-    Some(if matches!(status, 429 | 503) {
-        waits(response)
-    } else {
-        response
-    })
+    Some(if matches!(status, 429 | 503) { waits(response) } else { response })
 }
 
-type Worded = (
-    u16,
-    &'static str,
-    &'static str,
-    Option<&'static str>,
-    Option<&'static str>,
-);
+type Worded = (u16, &'static str, &'static str, Option<&'static str>, Option<&'static str>);
 
 fn worded(fault: Fault) -> Option<Worded> {
     Some(match fault {
-        Fault::Status401 => (
-            401,
-            "Incorrect API key provided.",
-            INVALID,
-            None,
-            Some("invalid_api_key"),
-        ),
-        Fault::Status402 => (
-            402,
-            "Insufficient Balance",
-            "unknown_error",
-            None,
-            Some("invalid_request_error"),
-        ),
+        Fault::Status401 => (401, "Incorrect API key provided.", INVALID, None, Some("invalid_api_key")),
+        Fault::Status402 => (402, "Insufficient Balance", "unknown_error", None, Some("invalid_request_error")),
         Fault::Status403 => (
             403,
             "Country, region, or territory not supported",
@@ -175,20 +117,10 @@ fn worded(fault: Fault) -> Option<Worded> {
             None,
         ),
         Fault::Status502 => (502, "Bad gateway.", "server_error", None, None),
-        Fault::Status503 | Fault::EarlyAnswer => (
-            503,
-            "The engine is currently overloaded, please try again later.",
-            "server_error",
-            None,
-            None,
-        ),
-        Fault::Status504 => (
-            504,
-            "The upstream model did not answer in time.",
-            "server_error",
-            None,
-            None,
-        ),
+        Fault::Status503 | Fault::EarlyAnswer => {
+            (503, "The engine is currently overloaded, please try again later.", "server_error", None, None)
+        }
+        Fault::Status504 => (504, "The upstream model did not answer in time.", "server_error", None, None),
         Fault::Status529 => (529, "Overloaded", "overloaded_error", None, None),
         _ => return worded_400(fault),
     })
@@ -218,13 +150,7 @@ fn worded_400(fault: Fault) -> Option<Worded> {
             None,
             Some("content_policy_violation"),
         ),
-        Fault::BadRequest => (
-            400,
-            "Your request could not be processed.",
-            INVALID,
-            None,
-            None,
-        ),
+        Fault::BadRequest => (400, "Your request could not be processed.", INVALID, None, None),
         Fault::StreamUnsupported => (
             400,
             "Unsupported value: 'stream' does not support true with this model.",
@@ -246,10 +172,7 @@ fn worded_400(fault: Fault) -> Option<Worded> {
 /// A response head with the headers that `OpenAI` sends on every answer.
 pub(super) fn head(status: u16, request: u64, fields: &[(&str, &str)]) -> String {
     use std::fmt::Write as _;
-    let mut head = format!(
-        "HTTP/1.1 {status} {}\r\nx-request-id: sim-{request}\r\n",
-        reason(status)
-    );
+    let mut head = format!("HTTP/1.1 {status} {}\r\nx-request-id: sim-{request}\r\n", reason(status));
     head.push_str("openai-processing-ms: 1\r\nopenai-version: 2020-10-01\r\n");
     for (name, value) in fields {
         write!(head, "{name}: {value}\r\n").expect("a String takes everything");
@@ -285,19 +208,12 @@ mod tests {
 
     #[test]
     fn a_status_fault_answers_with_its_own_status() {
-        let script = Script {
-            retry_after: Some(2),
-            ..Script::default()
-        };
+        let script = Script { retry_after: Some(2), ..Script::default() };
         for fault in Fault::ALL {
             if let Some(status) = fault.as_str().strip_prefix("status_") {
                 let response = refusal(*fault, &script, "m").expect("a status is a refusal");
                 assert_eq!(response.status.to_string(), status);
-                assert_eq!(
-                    !response.headers.is_empty(),
-                    matches!(response.status, 429 | 503),
-                    "{fault}"
-                );
+                assert_eq!(!response.headers.is_empty(), matches!(response.status, 429 | 503), "{fault}");
             }
         }
     }

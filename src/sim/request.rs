@@ -46,18 +46,13 @@ enum Framing {
 
 impl Head {
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.as_str())
+        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
     pub fn bearer(&self) -> Option<String> {
         let value = self.header("authorization")?;
         let (scheme, token) = value.split_once(' ')?;
-        scheme
-            .eq_ignore_ascii_case("bearer")
-            .then(|| token.trim().to_owned())
+        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
     }
 }
 
@@ -90,12 +85,7 @@ fn parse_head(bytes: &[u8]) -> Result<Option<(Head, usize)>, Unread> {
     let headers: Vec<(String, String)> = request
         .headers
         .iter()
-        .map(|header| {
-            (
-                header.name.to_ascii_lowercase(),
-                String::from_utf8_lossy(header.value).trim().to_owned(),
-            )
-        })
+        .map(|header| (header.name.to_ascii_lowercase(), String::from_utf8_lossy(header.value).trim().to_owned()))
         .collect();
     let target = request.path.unwrap_or("/");
     let mut head = Head {
@@ -105,19 +95,12 @@ fn parse_head(bytes: &[u8]) -> Result<Option<(Head, usize)>, Unread> {
         framing: framing(&headers)?,
         headers,
     };
-    head.keep_alive &= !head
-        .header("connection")
-        .is_some_and(|value| value.eq_ignore_ascii_case("close"));
+    head.keep_alive &= !head.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
     Ok(Some((head, length)))
 }
 
 fn framing(headers: &[(String, String)]) -> Result<Framing, Unread> {
-    let all = |name: &'static str| {
-        headers
-            .iter()
-            .filter(move |(key, _)| key == name)
-            .map(|(_, value)| value)
-    };
+    let all = |name: &'static str| headers.iter().filter(move |(key, _)| key == name).map(|(_, value)| value);
     let lengths: Vec<&String> = all("content-length").collect();
     let codings: Vec<&String> = all("transfer-encoding").collect();
     match (lengths.as_slice(), codings.as_slice()) {
@@ -126,11 +109,7 @@ fn framing(headers: &[(String, String)]) -> Result<Framing, Unread> {
         ([length], []) if length.bytes().all(|byte| byte.is_ascii_digit()) => {
             // Only a number beyond usize fails here; that is too large as well.
             let length = length.parse().map_err(|_| Unread::BodyTooLarge)?;
-            if length > BODY_BYTES_MAX {
-                Err(Unread::BodyTooLarge)
-            } else {
-                Ok(Framing::Length(length))
-            }
+            if length > BODY_BYTES_MAX { Err(Unread::BodyTooLarge) } else { Ok(Framing::Length(length)) }
         }
         _ => Err(Unread::Malformed),
     }
@@ -169,10 +148,7 @@ pub(super) async fn read_body(
             let model = sniff_model(&body[..body.len().min(SNIFF_BYTES_MAX)]);
             asked = model.is_some() || body.len() >= SNIFF_BYTES_MAX;
             if let Some(model) = model.filter(|model| enough(model)) {
-                return Ok(Body::Part {
-                    read: body.len(),
-                    model,
-                });
+                return Ok(Body::Part { read: body.len(), model });
             }
         }
         if whole {
@@ -203,11 +179,7 @@ fn unchunk(inbox: &mut BytesMut, body: &mut BytesMut, chunk: &mut Chunk) -> Resu
                     if size > BODY_BYTES_MAX - body.len() {
                         return Err(Unread::BodyTooLarge);
                     }
-                    *chunk = if size == 0 {
-                        Chunk::Trailers
-                    } else {
-                        Chunk::Bytes(size)
-                    };
+                    *chunk = if size == 0 { Chunk::Trailers } else { Chunk::Bytes(size) };
                 }
                 Ok(Status::Partial) if inbox.len() < LINE_BYTES_MAX => return Ok(false),
                 _ => return Err(Unread::Malformed),
@@ -232,11 +204,7 @@ fn unchunk(inbox: &mut BytesMut, body: &mut BytesMut, chunk: &mut Chunk) -> Resu
             }
             Chunk::Trailers => {
                 let Some(line) = inbox.windows(2).position(|pair| pair == b"\r\n") else {
-                    return if inbox.len() < LINE_BYTES_MAX {
-                        Ok(false)
-                    } else {
-                        Err(Unread::Malformed)
-                    };
+                    return if inbox.len() < LINE_BYTES_MAX { Ok(false) } else { Err(Unread::Malformed) };
                 };
                 inbox.advance(line + 2);
                 if line == 0 {
@@ -251,11 +219,7 @@ fn unchunk(inbox: &mut BytesMut, body: &mut BytesMut, chunk: &mut Chunk) -> Resu
 fn sniff_model(body: &[u8]) -> Option<String> {
     let key = b"\"model\"";
     let at = body.windows(key.len()).position(|window| window == key)?;
-    let rest = body[at + key.len()..]
-        .trim_ascii_start()
-        .strip_prefix(b":")?
-        .trim_ascii_start()
-        .strip_prefix(b"\"")?;
+    let rest = body[at + key.len()..].trim_ascii_start().strip_prefix(b":")?.trim_ascii_start().strip_prefix(b"\"")?;
     let mut escaped = false;
     let end = rest.iter().position(|byte| {
         let ends = *byte == b'"' && !escaped;
@@ -284,21 +248,14 @@ mod tests {
             let text = format!("POST / HTTP/1.1\r\n{lines}\r\n\r\n");
             assert_eq!(head(&text).err(), Some(Unread::Malformed), "{lines}");
         }
-        assert_eq!(
-            head("POST / HTTP/1.1\r\ncontent-length: 67108865\r\n\r\n").err(),
-            Some(Unread::BodyTooLarge)
-        );
+        assert_eq!(head("POST / HTTP/1.1\r\ncontent-length: 67108865\r\n\r\n").err(), Some(Unread::BodyTooLarge));
     }
 
     #[test]
     fn query_connection_and_bearer_are_read() {
-        let text =
-            "GET /v1/models?x=1 HTTP/1.1\r\nConnection: close\r\nAuthorization: bearer  k1\r\n\r\n";
+        let text = "GET /v1/models?x=1 HTTP/1.1\r\nConnection: close\r\nAuthorization: bearer  k1\r\n\r\n";
         let (head, length) = head(text).expect("well formed").expect("whole");
-        assert_eq!(
-            (head.path.as_str(), head.keep_alive, length),
-            ("/v1/models", false, text.len())
-        );
+        assert_eq!((head.path.as_str(), head.keep_alive, length), ("/v1/models", false, text.len()));
         assert_eq!(head.bearer().as_deref(), Some("k1"));
     }
 
@@ -306,29 +263,18 @@ mod tests {
     fn a_chunked_body_is_joined_at_any_split() {
         let wire = b"4\r\nabcd\r\n2;x=y\r\nef\r\n0\r\nt: 1\r\n\r\nNEXT";
         for split in 0..wire.len() - 4 {
-            let (mut inbox, mut body, mut chunk) =
-                (BytesMut::from(&wire[..split]), BytesMut::new(), Chunk::Size);
+            let (mut inbox, mut body, mut chunk) = (BytesMut::from(&wire[..split]), BytesMut::new(), Chunk::Size);
             let early = unchunk(&mut inbox, &mut body, &mut chunk).expect("well formed");
             inbox.extend_from_slice(&wire[split..]);
             assert!(early || unchunk(&mut inbox, &mut body, &mut chunk).expect("well formed"));
-            assert_eq!(
-                (&body[..], &inbox[..]),
-                (&b"abcdef"[..], &b"NEXT"[..]),
-                "split {split}"
-            );
+            assert_eq!((&body[..], &inbox[..]), (&b"abcdef"[..], &b"NEXT"[..]), "split {split}");
         }
     }
 
     #[test]
     fn the_model_is_found_in_a_part_of_a_body() {
-        assert_eq!(
-            sniff_model(b"{ \"model\" : \"sim?x\", \"mess").as_deref(),
-            Some("sim?x")
-        );
-        assert_eq!(
-            sniff_model(br#"{"model":"sim?a=1\u0026b=\"","#).as_deref(),
-            Some("sim?a=1&b=\"")
-        );
+        assert_eq!(sniff_model(b"{ \"model\" : \"sim?x\", \"mess").as_deref(), Some("sim?x"));
+        assert_eq!(sniff_model(br#"{"model":"sim?a=1\u0026b=\"","#).as_deref(), Some("sim?a=1&b=\""));
         assert_eq!(sniff_model(b"{\"model\": \"si"), None);
     }
 }

@@ -24,10 +24,7 @@ pub(super) enum ScriptError {
 
 /// One request's script; `Default` is a plain good answer.
 #[derive(Debug, Clone, PartialEq)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "independent switches of the wire form, not a state"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "independent switches of the wire form, not a state")]
 pub(super) struct Script {
     pub ttft: Duration,
     pub gap: Duration,
@@ -91,16 +88,9 @@ impl Script {
     /// Reads the model name's script, then the header's, which wins key by key.
     pub fn read(model: &str, header: Option<&str>) -> Result<Self, ScriptError> {
         let mut script = Self::default();
-        let named = model
-            .strip_prefix("sim")
-            .and_then(|rest| rest.split_once(['?', '/']))
-            .map(|(_, text)| text);
+        let named = model.strip_prefix("sim").and_then(|rest| rest.split_once(['?', '/'])).map(|(_, text)| text);
         for text in [named, header].into_iter().flatten() {
-            for pair in text
-                .split(['&', ','])
-                .map(str::trim)
-                .filter(|pair| !pair.is_empty())
-            {
+            for pair in text.split(['&', ',']).map(str::trim).filter(|pair| !pair.is_empty()) {
                 let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
                 script.set(key.trim(), value.trim())?;
             }
@@ -116,23 +106,14 @@ impl Script {
             "ttft" => put(&mut self.ttft, duration(value)),
             "gap" => put(&mut self.gap, duration(value)),
             "jitter" => put(&mut self.jitter, duration(value)),
-            "every" => put(
-                &mut self.every,
-                duration(value).filter(|every| !every.is_zero()).map(Some),
-            ),
+            "every" => put(&mut self.every, duration(value).filter(|every| !every.is_zero()).map(Some)),
             "tokens" => put(&mut self.tokens, number(value, TOKENS_MAX)),
             "tools" => put(&mut self.tools, switch(value)),
-            "parallel" => put(
-                &mut self.parallel,
-                number(value, 16).filter(|calls| *calls > 0),
-            ),
+            "parallel" => put(&mut self.parallel, number(value, 16).filter(|calls| *calls > 0)),
             "json" => put(&mut self.json, switch(value)),
             "reasoning" => put(&mut self.reasoning, number(value, TOKENS_MAX)),
             "finish" => put(&mut self.finish, finish(value).map(Some)),
-            "batch" => put(
-                &mut self.batch,
-                number(value, 10_000).filter(|frames| *frames > 0),
-            ),
+            "batch" => put(&mut self.batch, number(value, 10_000).filter(|frames| *frames > 0)),
             "crlf" => put(&mut self.crlf, switch(value)),
             "comments" => put(&mut self.comments, switch(value)),
             "done" => put(&mut self.done, switch(value)),
@@ -141,32 +122,22 @@ impl Script {
             "fault" => put(&mut self.fault, fault(value).map(Some)),
             "after" => put(&mut self.after, number(value, u64::MAX)),
             "first" => put(&mut self.first, number(value, u64::MAX).map(Some)),
-            "p" => put(
-                &mut self.p,
-                value.parse().ok().filter(|p| (0.0..=1.0).contains(p)),
-            ),
+            "p" => put(&mut self.p, value.parse().ok().filter(|p| (0.0..=1.0).contains(p))),
             "seed" => put(&mut self.seed, number(value, u64::MAX)),
             "retry_after" => put(&mut self.retry_after, number(value, u64::MAX).map(Some)),
             "retry_after_ms" => put(&mut self.retry_after_ms, number(value, u64::MAX).map(Some)),
             _ => {
-                return Err(ScriptError::UnknownKey {
-                    key: key.to_owned(),
-                });
+                return Err(ScriptError::UnknownKey { key: key.to_owned() });
             }
         };
-        known.ok_or_else(|| ScriptError::BadValue {
-            key: key.to_owned(),
-            value: value.to_owned(),
-        })
+        known.ok_or_else(|| ScriptError::BadValue { key: key.to_owned(), value: value.to_owned() })
     }
 
     /// Whether the fault hits the `ordinal`-th request (from 0) with this script.
     pub fn strikes(&self, ordinal: u64) -> bool {
         let early = self.first.is_none_or(|first| ordinal < first);
         // A generator per request: the sequence does not depend on who asks when.
-        let draw = || {
-            fastrand::Rng::with_seed(self.seed ^ ordinal.wrapping_mul(0x9E37_79B9_7F4A_7C15)).f64()
-        };
+        let draw = || fastrand::Rng::with_seed(self.seed ^ ordinal.wrapping_mul(0x9E37_79B9_7F4A_7C15)).f64();
         early && (self.p >= 1.0 || draw() < self.p)
     }
 }
@@ -197,11 +168,7 @@ fn fault(value: &str) -> Option<Fault> {
 
 /// `250us`, `50ms`, `2s`, `1.5s`; a bare number means milliseconds.
 fn duration(value: &str) -> Option<Duration> {
-    let (digits, unit) = value.split_at(
-        value
-            .find(|c: char| c.is_ascii_alphabetic())
-            .unwrap_or(value.len()),
-    );
+    let (digits, unit) = value.split_at(value.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(value.len()));
     let scale = match unit {
         "us" => 1e-6,
         "ms" | "" => 1e-3,
@@ -209,9 +176,7 @@ fn duration(value: &str) -> Option<Duration> {
         _ => return None,
     };
     let seconds = digits.parse::<f64>().ok()? * scale;
-    Duration::try_from_secs_f64(seconds)
-        .ok()
-        .filter(|wait| *wait <= WAIT_MAX)
+    Duration::try_from_secs_f64(seconds).ok().filter(|wait| *wait <= WAIT_MAX)
 }
 
 #[cfg(test)]
@@ -227,38 +192,19 @@ mod tests {
 
     #[test]
     fn the_header_wins_key_by_key() {
-        let script = Script::read("sim-small?fault=reset&after=40,gap=2ms", Some("after=3"))
-            .expect("a valid script");
-        assert_eq!(
-            (script.fault, script.after, script.gap),
-            (Some(Fault::Reset), 3, Duration::from_millis(2))
-        );
-        assert_eq!(
-            Script::read("sim/gap=0.5s", None).map(|s| s.gap),
-            Ok(Duration::from_millis(500))
-        );
+        let script = Script::read("sim-small?fault=reset&after=40,gap=2ms", Some("after=3")).expect("a valid script");
+        assert_eq!((script.fault, script.after, script.gap), (Some(Fault::Reset), 3, Duration::from_millis(2)));
+        assert_eq!(Script::read("sim/gap=0.5s", None).map(|s| s.gap), Ok(Duration::from_millis(500)));
     }
 
     #[test]
     fn what_is_not_understood_is_named() {
-        let error = |model| {
-            Script::read(model, None)
-                .expect_err("an invalid script")
-                .to_string()
-        };
+        let error = |model| Script::read(model, None).expect_err("an invalid script").to_string();
         assert_eq!(error("sim?faul=reset"), "unknown simulator key 'faul'");
-        assert_eq!(
-            error("sim?fault=resett"),
-            "simulator key 'fault' does not take the value 'resett'"
-        );
-        for model in [
-            "sim?gap=5min",
-            "sim?p=2",
-            "sim?tokens=999999999",
-            "sim?fault=refuse",
-            "sim?finish=x",
-            "sim?every=0",
-        ] {
+        assert_eq!(error("sim?fault=resett"), "simulator key 'fault' does not take the value 'resett'");
+        for model in
+            ["sim?gap=5min", "sim?p=2", "sim?tokens=999999999", "sim?fault=refuse", "sim?finish=x", "sim?every=0"]
+        {
             assert!(Script::read(model, None).is_err(), "{model}");
         }
     }
@@ -266,10 +212,7 @@ mod tests {
     #[test]
     fn a_fault_strikes_first_requests_or_by_a_repeatable_draw() {
         let script = Script::read("sim?fault=reset&first=2", None).expect("a valid script");
-        assert_eq!(
-            [0, 1, 2, 3].map(|n| script.strikes(n)),
-            [true, true, false, false]
-        );
+        assert_eq!([0, 1, 2, 3].map(|n| script.strikes(n)), [true, true, false, false]);
         let script = Script::read("sim?fault=reset&p=0.3&seed=7", None).expect("a valid script");
         let hits = (0..1000).filter(|n| script.strikes(*n)).count();
         assert!((200..400).contains(&hits), "{hits}");

@@ -85,11 +85,7 @@ struct Entries {
 
 impl Log {
     pub fn new(max: usize) -> Self {
-        Self {
-            entries: Mutex::default(),
-            changed: watch::Sender::new(0),
-            max: max.max(1),
-        }
+        Self { entries: Mutex::default(), changed: watch::Sender::new(0), max: max.max(1) }
     }
 
     /// Writes a request down and gives it its id.
@@ -100,13 +96,8 @@ impl Log {
             seen.id = entries.last_id;
             entries.bytes += seen.body_bytes;
             entries.list.push_back(seen);
-            while entries.list.len() > 1
-                && (entries.list.len() > self.max || entries.bytes > SEEN_BYTES_MAX)
-            {
-                let bytes = entries
-                    .list
-                    .pop_front()
-                    .map_or(0, |oldest| oldest.body_bytes);
+            while entries.list.len() > 1 && (entries.list.len() > self.max || entries.bytes > SEEN_BYTES_MAX) {
+                let bytes = entries.list.pop_front().map_or(0, |oldest| oldest.body_bytes);
                 entries.bytes -= bytes;
             }
             entries.last_id
@@ -136,15 +127,7 @@ impl Log {
     pub async fn wait(&self, at_least: usize, pred: impl Fn(&Seen) -> bool) {
         let mut changed = self.changed.subscribe();
         // Subscribed before the first look, so no change falls in between.
-        while self
-            .entries
-            .lock()
-            .list
-            .iter()
-            .filter(|seen| pred(seen))
-            .count()
-            < at_least
-        {
+        while self.entries.lock().list.iter().filter(|seen| pred(seen)).count() < at_least {
             changed.changed().await.expect("the sender lives in self");
         }
     }
@@ -152,11 +135,7 @@ impl Log {
     fn update(&self, id: u64, change: impl FnOnce(&mut Seen)) {
         {
             let mut entries = self.entries.lock();
-            let Some(place) = entries
-                .list
-                .front()
-                .and_then(|oldest| id.checked_sub(oldest.id))
-            else {
+            let Some(place) = entries.list.front().and_then(|oldest| id.checked_sub(oldest.id)) else {
                 return;
             };
             let place = usize::try_from(place).unwrap_or(usize::MAX);
@@ -168,8 +147,7 @@ impl Log {
     }
 
     fn wake(&self) {
-        self.changed
-            .send_modify(|version| *version = version.wrapping_add(1));
+        self.changed.send_modify(|version| *version = version.wrapping_add(1));
     }
 }
 
@@ -200,13 +178,8 @@ mod tests {
         assert_eq!(ids, [1, 2, 3]);
         log.ended(1, Ended::Complete);
         log.ended(3, Ended::PeerClosed);
-        log.wait(1, |seen| seen.ended == Some(Ended::PeerClosed))
-            .await;
-        let kept: Vec<_> = log
-            .snapshot()
-            .iter()
-            .map(|seen| (seen.id, seen.ended))
-            .collect();
+        log.wait(1, |seen| seen.ended == Some(Ended::PeerClosed)).await;
+        let kept: Vec<_> = log.snapshot().iter().map(|seen| (seen.id, seen.ended)).collect();
         assert_eq!(kept, [(2, None), (3, Some(Ended::PeerClosed))]);
     }
 }

@@ -33,11 +33,7 @@ pub struct SimSettings {
 
 impl Default for SimSettings {
     fn default() -> Self {
-        Self {
-            seen_max: 10_000,
-            names: Vec::new(),
-            api_keys: Vec::new(),
-        }
+        Self { seen_max: 10_000, names: Vec::new(), api_keys: Vec::new() }
     }
 }
 
@@ -58,25 +54,13 @@ impl Sim {
     /// # Panics
     /// If the listener has no local address, which a bound one has.
     pub fn start(listener: TcpListener, settings: SimSettings) -> Self {
-        let addr = listener
-            .local_addr()
-            .expect("a bound listener has an address");
+        let addr = listener.local_addr().expect("a bound listener has an address");
         let running = Arc::new(watch::Sender::new(Running::Listening));
         let (guard, listening) = watch::channel(());
         let shared = Arc::new(Shared::new(settings));
         // Ended by stop, by stop_listening, or by the drop of the last handle.
-        tokio::spawn(accept(
-            listener,
-            Arc::clone(&shared),
-            running.subscribe(),
-            guard,
-        ));
-        Self {
-            addr,
-            shared,
-            running,
-            listening,
-        }
+        tokio::spawn(accept(listener, Arc::clone(&shared), running.subscribe(), guard));
+        Self { addr, shared, running, listening }
     }
 
     pub fn addr(&self) -> SocketAddr {
@@ -130,10 +114,7 @@ async fn accept(
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let arrival = async {
-            let place = Arc::clone(&places)
-                .acquire_owned()
-                .await
-                .expect("the semaphore is never closed");
+            let place = Arc::clone(&places).acquire_owned().await.expect("the semaphore is never closed");
             listener.accept().await.map(|(stream, _)| (stream, place))
         };
         let arrived = tokio::select! {

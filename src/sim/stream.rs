@@ -47,26 +47,12 @@ fn strikes_at(turn: &Turn<'_>, chat: &Chat) -> Option<usize> {
     let all = chat.deltas.len();
     match turn.fault? {
         Fault::ToolCut => {
-            let start = chat
-                .deltas
-                .iter()
-                .position(|(_, delta)| matches!(delta, Delta::ToolStart { .. }))?;
+            let start = chat.deltas.iter().position(|(_, delta)| matches!(delta, Delta::ToolStart { .. }))?;
             let rest = &chat.deltas[start + 1..];
-            let whole = rest
-                .iter()
-                .take_while(|(_, delta)| matches!(delta, Delta::ToolArguments { .. }))
-                .count();
+            let whole = rest.iter().take_while(|(_, delta)| matches!(delta, Delta::ToolArguments { .. })).count();
             // At least one fragment is out and at least one is missing.
             let (least, most) = (start + 2, (start + whole).max(start + 2));
-            Some(
-                if after == 0 {
-                    start + 1 + whole / 2
-                } else {
-                    after
-                }
-                .clamp(least, most)
-                .min(all),
-            )
+            Some(if after == 0 { start + 1 + whole / 2 } else { after }.clamp(least, most).min(all))
         }
         _ => Some(after.min(all)),
     }
@@ -101,27 +87,15 @@ impl<'a> Out<'a> {
     }
 
     async fn head(&mut self) -> Result<(), Gone> {
-        let length = if self.chunked {
-            ("transfer-encoding", "chunked")
-        } else {
-            ("content-length", PROMISED_BYTES)
-        };
-        let fields = [
-            ("content-type", "text/event-stream; charset=utf-8"),
-            ("cache-control", "no-cache"),
-            length,
-        ];
+        let length = if self.chunked { ("transfer-encoding", "chunked") } else { ("content-length", PROMISED_BYTES) };
+        let fields = [("content-type", "text/event-stream; charset=utf-8"), ("cache-control", "no-cache"), length];
         let head = refusal::head(200, self.turn.id, &fields);
         self.conn.send(head.as_bytes()).await
     }
 
     async fn roles(&mut self, chat: &Chat) -> Result<(), Gone> {
         let flood = self.turn.fault == Some(Fault::FloodHold);
-        let each = if flood {
-            FLOOD_FRAMES
-        } else {
-            self.turn.script.role_frames
-        };
+        let each = if flood { FLOOD_FRAMES } else { self.turn.script.role_frames };
         for choice in 0..chat.choices {
             let frame = chat.role_frame(choice);
             for _ in 0..each {
@@ -199,8 +173,7 @@ impl<'a> Out<'a> {
             Fault::CutChunked | Fault::WrongLength | Fault::ToolCut => Next::Fin,
             Fault::EarlyEnd => self.last_chunk().await?,
             Fault::ErrorEvent | Fault::ErrorEventOverloaded => {
-                self.frame(refusal::error_inside(fault).to_string().as_bytes())
-                    .await?;
+                self.frame(refusal::error_inside(fault).to_string().as_bytes()).await?;
                 self.last_chunk().await?
             }
             Fault::Stall => return Err(self.conn.hold().await),
@@ -272,9 +245,7 @@ impl<'a> Out<'a> {
         }
         let pending = std::mem::take(&mut self.pending);
         self.body(&pending).await?;
-        self.turn
-            .log
-            .frames(self.turn.id, self.pending_frames as u64);
+        self.turn.log.frames(self.turn.id, self.pending_frames as u64);
         self.pending_frames = 0;
         Ok(())
     }
@@ -283,21 +254,11 @@ impl<'a> Out<'a> {
         if !self.chunked {
             return self.conn.send(bytes).await;
         }
-        self.conn
-            .send(&[format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat())
-            .await
+        self.conn.send(&[format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat()).await
     }
 
     fn encoded(&self, line: &[u8]) -> Vec<u8> {
-        [
-            line,
-            if self.turn.script.crlf {
-                b"\r\n\r\n"
-            } else {
-                b"\n\n"
-            },
-        ]
-        .concat()
+        [line, if self.turn.script.crlf { b"\r\n\r\n" } else { b"\n\n" }].concat()
     }
 }
 

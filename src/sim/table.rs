@@ -25,39 +25,18 @@ pub struct Expected {
 /// request is sent again without, and that one is answered.
 #[must_use]
 pub const fn expected(fault: Fault, after: u64, stream: bool) -> Option<Expected> {
-    let body = if stream && after > 0 {
-        Phase::Stream
-    } else {
-        Phase::FirstToken
-    };
-    let streamed = if stream {
-        Phase::Stream
-    } else {
-        Phase::FirstToken
-    };
-    let silent = if stream && after > 0 {
-        Cause::OwnDeadlineIdle
-    } else {
-        Cause::OwnDeadlineFirstToken
-    };
-    let babbling = if stream && after > 0 {
-        Cause::OwnDeadlineProgress
-    } else {
-        Cause::OwnDeadlineFirstToken
-    };
+    let body = if stream && after > 0 { Phase::Stream } else { Phase::FirstToken };
+    let streamed = if stream { Phase::Stream } else { Phase::FirstToken };
+    let silent = if stream && after > 0 { Cause::OwnDeadlineIdle } else { Cause::OwnDeadlineFirstToken };
+    let babbling = if stream && after > 0 { Cause::OwnDeadlineProgress } else { Cause::OwnDeadlineFirstToken };
     let (cause, phase, side) = match fault {
-        Fault::MissingDone
-        | Fault::NoDoneHold
-        | Fault::StreamUnsupported
-        | Fault::StreamOptionsUnsupported => {
+        Fault::MissingDone | Fault::NoDoneHold | Fault::StreamUnsupported | Fault::StreamOptionsUnsupported => {
             return None;
         }
         // Frames exist in streams only; unstreamed these two answer well.
         Fault::HugeFrame | Fault::FloodHold if !stream => return None,
         // An error frame exists in streams only too, but its object has a place in a body.
-        Fault::ErrorEvent | Fault::ErrorEventOverloaded if !stream => {
-            (Cause::ErrorPayload, Phase::End, Side::Target)
-        }
+        Fault::ErrorEvent | Fault::ErrorEventOverloaded if !stream => (Cause::ErrorPayload, Phase::End, Side::Target),
         Fault::Garbled | Fault::HalfUtf8 if !stream => (Cause::Garbled, Phase::End, Side::Target),
 
         Fault::Refuse => (Cause::ConnectRefused, Phase::Connect, Side::Target),
@@ -67,46 +46,28 @@ pub const fn expected(fault: Fault, after: u64, stream: bool) -> Option<Expected
         }
 
         Fault::Status401 | Fault::Status403 => (Cause::Auth, Phase::Headers, Side::CallerConfig),
-        Fault::Status402 | Fault::Quota => {
-            (Cause::QuotaExhausted, Phase::Headers, Side::CallerConfig)
-        }
+        Fault::Status402 | Fault::Quota => (Cause::QuotaExhausted, Phase::Headers, Side::CallerConfig),
         Fault::Status404 => (Cause::ModelNotFound, Phase::Headers, Side::CallerConfig),
-        Fault::Status408 | Fault::Status504 => {
-            (Cause::ProviderTimeout, Phase::Headers, Side::Target)
-        }
+        Fault::Status408 | Fault::Status504 => (Cause::ProviderTimeout, Phase::Headers, Side::Target),
         Fault::Status429 => (Cause::RateLimited, Phase::Headers, Side::Target),
-        Fault::Status500 | Fault::Status502 | Fault::Html502 => {
-            (Cause::ServerError, Phase::Headers, Side::Target)
-        }
-        Fault::Status503 | Fault::Status529 | Fault::EarlyAnswer => {
-            (Cause::Overloaded, Phase::Headers, Side::Target)
-        }
+        Fault::Status500 | Fault::Status502 | Fault::Html502 => (Cause::ServerError, Phase::Headers, Side::Target),
+        Fault::Status503 | Fault::Status529 | Fault::EarlyAnswer => (Cause::Overloaded, Phase::Headers, Side::Target),
         Fault::Redirect | Fault::Html => (Cause::NotAnApi, Phase::Headers, Side::CallerConfig),
         Fault::ContextLength => (Cause::ContextTooLong, Phase::Headers, Side::Client),
-        Fault::Unsupported => (
-            Cause::UnsupportedByTarget,
-            Phase::Headers,
-            Side::CallerConfig,
-        ),
+        Fault::Unsupported => (Cause::UnsupportedByTarget, Phase::Headers, Side::CallerConfig),
         Fault::Policy => (Cause::ContentPolicy, Phase::Headers, Side::Client),
         Fault::BadRequest => (Cause::BadRequest, Phase::Headers, Side::Client),
 
-        Fault::HangAfterHeaders | Fault::CommentsForever | Fault::Trickle => (
-            Cause::OwnDeadlineFirstToken,
-            Phase::FirstToken,
-            Side::Gateway,
-        ),
+        Fault::HangAfterHeaders | Fault::CommentsForever | Fault::Trickle => {
+            (Cause::OwnDeadlineFirstToken, Phase::FirstToken, Side::Gateway)
+        }
         Fault::FloodHold => (Cause::Garbled, Phase::FirstToken, Side::Target),
         Fault::Stall => (silent, body, Side::Gateway),
         Fault::StallComments | Fault::StallTrickle => (babbling, body, Side::Gateway),
         Fault::Reset => (Cause::Reset, body, Side::Network),
-        Fault::EarlyEnd | Fault::CutChunked | Fault::WrongLength => {
-            (Cause::EarlyEnd, body, Side::Target)
-        }
+        Fault::EarlyEnd | Fault::CutChunked | Fault::WrongLength => (Cause::EarlyEnd, body, Side::Target),
         Fault::ErrorEvent | Fault::ErrorEventOverloaded => (Cause::ErrorEvent, body, Side::Target),
-        Fault::Garbled | Fault::HalfUtf8 | Fault::BadChunk | Fault::HugeFrame => {
-            (Cause::Garbled, body, Side::Target)
-        }
+        Fault::Garbled | Fault::HalfUtf8 | Fault::BadChunk | Fault::HugeFrame => (Cause::Garbled, body, Side::Target),
         // Both have sent content by then, whatever `after` says.
         Fault::ToolCut => (Cause::EarlyEnd, streamed, Side::Target),
         Fault::Endless => (Cause::OutputLimit, streamed, Side::CallerConfig),
@@ -185,27 +146,14 @@ mod tests {
     #[test]
     fn a_stall_is_named_by_the_clock_that_has_to_fire() {
         let cause = |fault, after| expected(fault, after, true).map(|row| (row.cause, row.phase));
-        assert_eq!(
-            cause(Fault::Stall, 0),
-            Some((Cause::OwnDeadlineFirstToken, Phase::FirstToken))
-        );
-        assert_eq!(
-            cause(Fault::Stall, 4),
-            Some((Cause::OwnDeadlineIdle, Phase::Stream))
-        );
-        assert_eq!(
-            cause(Fault::StallComments, 4),
-            Some((Cause::OwnDeadlineProgress, Phase::Stream))
-        );
+        assert_eq!(cause(Fault::Stall, 0), Some((Cause::OwnDeadlineFirstToken, Phase::FirstToken)));
+        assert_eq!(cause(Fault::Stall, 4), Some((Cause::OwnDeadlineIdle, Phase::Stream)));
+        assert_eq!(cause(Fault::StallComments, 4), Some((Cause::OwnDeadlineProgress, Phase::Stream)));
     }
 
     #[test]
     fn what_did_not_fail_has_no_row_and_no_fallback() {
-        for fault in Fault::ALL
-            .iter()
-            .copied()
-            .filter(|fault| expected(*fault, 0, true).is_none())
-        {
+        for fault in Fault::ALL.iter().copied().filter(|fault| expected(*fault, 0, true).is_none()) {
             assert!(!falls_back(fault), "{fault}");
         }
     }
@@ -219,11 +167,7 @@ mod tests {
                 };
                 let verdict = verdict(row.cause, false);
                 assert_eq!(row.side, row.cause.side(), "{fault}");
-                assert_eq!(
-                    falls_back(fault),
-                    verdict.same || verdict.fallback || verdict.wait,
-                    "{fault}"
-                );
+                assert_eq!(falls_back(fault), verdict.same || verdict.fallback || verdict.wait, "{fault}");
             }
         }
     }

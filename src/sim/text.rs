@@ -103,17 +103,7 @@ const WORDS: &[&str] = &[
     "綱",
     "שלום",
 ];
-const SYMBOLS: &[&str] = &[
-    "🪢",
-    "⛵",
-    "⚓",
-    "👩‍🔧",
-    "🇫🇷",
-    "→",
-    "½",
-    "e\u{301}t\u{e9}",
-    "𝛼",
-];
+const SYMBOLS: &[&str] = &["🪢", "⛵", "⚓", "👩‍🔧", "🇫🇷", "→", "½", "e\u{301}t\u{e9}", "𝛼"];
 
 /// The first `tokens` tokens of the answer to `prompt`; concatenated they are text.
 #[must_use]
@@ -146,19 +136,13 @@ pub fn tool_arguments(prompt: &str, call: usize) -> String {
 /// Text cut into pieces of at most four characters, as tokens would be.
 pub(super) fn fragments(text: &str) -> Vec<String> {
     let characters: Vec<char> = text.chars().collect();
-    characters
-        .chunks(4)
-        .map(|piece| piece.iter().collect())
-        .collect()
+    characters.chunks(4).map(|piece| piece.iter().collect()).collect()
 }
 
 /// The first eight bytes of the text's SHA-256.
 pub(super) fn seed(text: &str) -> u64 {
     let digest = Sha256::digest(text.as_bytes());
-    digest
-        .iter()
-        .take(8)
-        .fold(0, |sum, byte| (sum << 8) | u64::from(*byte))
+    digest.iter().take(8).fold(0, |sum, byte| (sum << 8) | u64::from(*byte))
 }
 
 struct Writer {
@@ -181,39 +165,23 @@ impl Writer {
     fn new(prompt: &str) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed(prompt));
         let left = rng.usize(4..14);
-        Self {
-            rng,
-            left,
-            place: Place::Paragraph,
-        }
+        Self { rng, left, place: Place::Paragraph }
     }
 
     fn token(&mut self) -> String {
         if self.left == 0 {
             self.left = self.rng.usize(4..14);
             let paragraph = self.rng.u8(..6) == 0;
-            self.place = if paragraph {
-                Place::Paragraph
-            } else {
-                Place::Sentence
-            };
+            self.place = if paragraph { Place::Paragraph } else { Place::Sentence };
             let mark = [".", ".", ".", "!", "?", "…"][self.rng.usize(..6)];
-            return if paragraph {
-                format!("{mark}\n\n")
-            } else {
-                mark.to_owned()
-            };
+            return if paragraph { format!("{mark}\n\n") } else { mark.to_owned() };
         }
         if self.place == Place::Word && self.left > 1 && self.rng.u8(..12) == 0 {
             self.place = Place::Comma;
             return [",", ";", " \u{2014}"][self.rng.usize(..3)].to_owned();
         }
         self.left -= 1;
-        let space = if self.place == Place::Paragraph {
-            ""
-        } else {
-            " "
-        };
+        let space = if self.place == Place::Paragraph { "" } else { " " };
         let word = match self.rng.u8(..24) {
             0 => SYMBOLS[self.rng.usize(..SYMBOLS.len())].to_owned(),
             1 | 2 => self.rng.u16(10..9999).to_string(),
@@ -227,9 +195,7 @@ impl Writer {
 
 fn capitalised(word: &str) -> String {
     let mut rest = word.chars();
-    rest.next().map_or_else(String::new, |first| {
-        first.to_uppercase().chain(rest).collect()
-    })
+    rest.next().map_or_else(String::new, |first| first.to_uppercase().chain(rest).collect())
 }
 
 #[cfg(test)]
@@ -248,10 +214,7 @@ mod tests {
     fn prompts_get_texts_of_their_own_with_multi_byte_characters() {
         let text = answer_text("one", 400);
         assert_ne!(text, answer_text("two", 400));
-        assert!(
-            text.chars().any(|c| c.len_utf8() == 2) && text.chars().any(|c| c.len_utf8() == 4),
-            "{text}"
-        );
+        assert!(text.chars().any(|c| c.len_utf8() == 2) && text.chars().any(|c| c.len_utf8() == 4), "{text}");
         assert!(answer("one", 400).iter().all(|token| !token.is_empty()));
     }
 

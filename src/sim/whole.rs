@@ -15,22 +15,10 @@ use std::time::Duration;
 /// Plays the whole turn on a connection that nothing was written to yet.
 pub(super) async fn play(conn: &mut Conn, turn: &Turn<'_>, chat: &Chat) -> Result<Next, Gone> {
     let body = chat.whole().into_bytes();
-    let (all, after) = (
-        chat.deltas.len().max(1),
-        usize::try_from(turn.script.after).unwrap_or(usize::MAX),
-    );
-    let said = if turn.fault.is_some() {
-        after.min(all)
-    } else {
-        all
-    };
+    let (all, after) = (chat.deltas.len().max(1), usize::try_from(turn.script.after).unwrap_or(usize::MAX));
+    let said = if turn.fault.is_some() { after.min(all) } else { all };
     let gaps = u32::try_from(said.saturating_sub(1)).unwrap_or(u32::MAX);
-    conn.pause(
-        turn.script
-            .ttft
-            .saturating_add(turn.script.gap.saturating_mul(gaps)),
-    )
-    .await?;
+    conn.pause(turn.script.ttft.saturating_add(turn.script.gap.saturating_mul(gaps))).await?;
     let cut = &body[..(body.len() * said / all).min(body.len() - 1)];
     let Some(fault) = turn.fault else {
         return sized(conn, turn, body.len(), &body).await;
@@ -70,13 +58,7 @@ pub(super) async fn play(conn: &mut Conn, turn: &Turn<'_>, chat: &Chat) -> Resul
             sized(conn, turn, halved.len(), &halved).await
         }
         Fault::ErrorEvent | Fault::ErrorEventOverloaded => {
-            respond(
-                conn,
-                turn.id,
-                &Response::json(200, &refusal::error_inside(fault)),
-                Next::KeepAlive,
-            )
-            .await
+            respond(conn, turn.id, &Response::json(200, &refusal::error_inside(fault)), Next::KeepAlive).await
         }
         Fault::Endless => endless(conn, turn, &body).await,
         // The rest was answered before, or has no meaning without frames.
@@ -88,38 +70,22 @@ pub(super) async fn play(conn: &mut Conn, turn: &Turn<'_>, chat: &Chat) -> Resul
 pub(super) const fn applies(fault: Fault) -> bool {
     !matches!(
         fault,
-        Fault::HugeFrame
-            | Fault::FloodHold
-            | Fault::MissingDone
-            | Fault::NoDoneHold
-            | Fault::StreamUnsupported
+        Fault::HugeFrame | Fault::FloodHold | Fault::MissingDone | Fault::NoDoneHold | Fault::StreamUnsupported
     )
 }
 
 async fn sized(conn: &mut Conn, turn: &Turn<'_>, length: usize, body: &[u8]) -> Result<Next, Gone> {
     let length = length.to_string();
-    let head = refusal::head(
-        200,
-        turn.id,
-        &[("content-type", JSON), ("content-length", &length)],
-    );
+    let head = refusal::head(200, turn.id, &[("content-type", JSON), ("content-length", &length)]);
     conn.send(&[head.as_bytes(), body].concat()).await?;
     Ok(Next::KeepAlive)
 }
 
 async fn chunked(conn: &mut Conn, turn: &Turn<'_>, body: &[u8]) -> Result<(), Gone> {
-    let head = refusal::head(
-        200,
-        turn.id,
-        &[("content-type", JSON), ("transfer-encoding", "chunked")],
-    );
+    let head = refusal::head(200, turn.id, &[("content-type", JSON), ("transfer-encoding", "chunked")]);
     conn.send(head.as_bytes()).await?;
     // An empty chunk would be the last one.
-    if body.is_empty() {
-        Ok(())
-    } else {
-        conn.send(&chunk(body)).await
-    }
+    if body.is_empty() { Ok(()) } else { conn.send(&chunk(body)).await }
 }
 
 /// White space for ever, as providers keep an unstreamed answer alive.

@@ -1,0 +1,13 @@
+//! Composes a process: arguments, configuration, roles, their end.
+//!
+//! The only room that reads the environment and files, and the only one that
+//! knows more than one role. Invariant: what starts here is stopped here.
+
+pub mod admin;
+pub mod cli;
+pub mod config;
+mod demo;
+mod explain;
+mod init;
+pub mod roles;
+mod shutdown;

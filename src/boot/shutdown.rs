@@ -1,0 +1,42 @@
+//! Who stops first, who is waited for, how long.
+
+use crate::boot::roles::Running;
+use anyhow::{Context as _, Result};
+use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// A person at the terminal waits less long than an orchestrator.
+const INTERRUPT_GRACE: Duration = Duration::from_secs(5);
+
+/// Runs until a signal says otherwise: TERM drains within the configured
+/// grace, INT within 5 s, a second one ends the waiting. HUP is said to do
+/// nothing yet.
+///
+/// # Errors
+/// When the process may not listen to signals.
+pub async fn run_until_signalled(running: Running) -> Result<()> {
+    let mut term = listen(SignalKind::terminate())?;
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    let mut hangup = listen(SignalKind::hangup())?;
+    let grace = loop {
+        tokio::select! {
+            _ = term.recv() => break running.gateway.settings.bounds.drain_grace,
+            _ = interrupt.recv() => break INTERRUPT_GRACE.min(running.gateway.settings.bounds.drain_grace),
+            _ = hangup.recv() => tracing::warn!(target: "tautline::boot", "SIGHUP is ignored: reloading is not built yet; restart to read the configuration"),
+        }
+    };
+    tracing::info!(target: "tautline::boot", grace_s = grace.as_secs(), running = running.gateway.lifecycle.running(), "draining");
+    let hurry = async {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    running.stop(grace, hurry).await;
+    tracing::info!(target: "tautline::boot", "stopped");
+    Ok(())
+}
+
+fn listen(kind: SignalKind) -> Result<Signal> {
+    signal(kind).context("failed to listen to signals")
+}
