@@ -1,0 +1,7 @@
+//! Starts a gateway with simulators behind it, and talks to it byte by byte.
+
+mod client;
+mod house;
+
+pub use client::{Client, Response};
+pub use house::{House, chat, closed_port, sim_target, within};
