@@ -3,5 +3,10 @@
 mod support;
 
 mod answers;
+mod bounds;
+mod door;
 mod faults;
+mod keys;
+mod passthrough;
 mod patience;
+mod routes;

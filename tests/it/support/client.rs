@@ -74,7 +74,9 @@ impl Client {
                 let headers: Vec<(String, String)> = parsed
                     .headers
                     .iter()
-                    .map(|header| (header.name.to_ascii_lowercase(), String::from_utf8_lossy(header.value).into_owned()))
+                    .map(|header| {
+                        (header.name.to_ascii_lowercase(), String::from_utf8_lossy(header.value).into_owned())
+                    })
                     .collect();
                 self.buf.drain(..len);
                 if status == 100 {
@@ -82,7 +84,11 @@ impl Client {
                 }
                 return Response::new(status, headers, self);
             }
-            assert!(self.fill().await > 0, "the connection ended before a complete head: {:?}", String::from_utf8_lossy(&self.buf));
+            assert!(
+                self.fill().await > 0,
+                "the connection ended before a complete head: {:?}",
+                String::from_utf8_lossy(&self.buf)
+            );
         }
     }
 
@@ -106,6 +112,11 @@ impl Response {
 
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Sends bytes as they are while the answer is being read.
+    pub async fn send_raw(&mut self, bytes: &[u8]) {
+        self.client.send_raw(bytes).await;
     }
 
     /// Gives the connection back for the next request.
