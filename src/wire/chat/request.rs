@@ -12,6 +12,10 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use std::fmt;
 
+/// Bytes of a model name. The longest in use are resource names of clouds, of
+/// about 200; names go into records, target names and headers.
+const MODEL_BYTES_MAX: usize = 512;
+
 /// A capability that a request demands of its target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Need {
@@ -92,6 +96,9 @@ impl ChatRequest {
         let model: String = reader.required("model", "a string")?;
         if model.is_empty() {
             return Err(bad("model", "must not be empty"));
+        }
+        if model.len() > MODEL_BYTES_MAX {
+            return Err(bad("model", &format!("must have at most {MODEL_BYTES_MAX} bytes")));
         }
         let messages: Vec<Message> = reader.required("messages", "a list of objects, each with a role")?;
         if messages.is_empty() {
