@@ -23,7 +23,8 @@ use std::time::Instant;
 #[derive(Debug, Clone)]
 pub struct ReplyHeaders {
     pub id: String,
-    pub client_request_id: Option<String>,
+    /// The client's own, echoed as it came.
+    pub client_request_id: Option<HeaderValue>,
 }
 
 impl ReplyHeaders {
@@ -32,7 +33,8 @@ impl ReplyHeaders {
     pub fn base(&self) -> Vec<(HeaderName, HeaderValue)> {
         let mut headers = Vec::with_capacity(10);
         headers.extend(value("x-request-id", &self.id));
-        headers.extend(self.client_request_id.as_deref().and_then(|id| value("x-client-request-id", id)));
+        let own = self.client_request_id.clone();
+        headers.extend(own.map(|id| (HeaderName::from_static("x-client-request-id"), id)));
         headers
     }
 
