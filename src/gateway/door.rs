@@ -8,7 +8,7 @@ use crate::domain::failure::{Evidence, Observation, StallPoint, classify};
 use crate::domain::ids::ExchangeId;
 use crate::gateway::admit::{admit, principal};
 use crate::gateway::events::{Bound, BoundHit};
-use crate::gateway::exchange::{begin, refuse};
+use crate::gateway::exchange::{begin, refuse_as};
 use crate::gateway::intake::model_names;
 use crate::gateway::journal::ErrorAnswer;
 use crate::gateway::lifecycle::Stage;
@@ -82,6 +82,7 @@ impl Door {
             &gateway.settling,
         );
         let headers = ReplyHeaders { id: id.to_string(), client_request_id: own_id };
+        let wrong_method = path == CHAT && *session.method() != Method::POST;
         let refused = match self.accept(session, path, &mut open).await {
             Ok(admitted) => match begin(gateway, admitted, open) {
                 Ok(begun) => return relay(gateway, session, begun, &headers).await,
@@ -89,11 +90,12 @@ impl Door {
             },
             // Nobody is there to be told; dropping the record settles it.
             Err(Observation::ClientGone) => return,
-            Err(observation) => refuse(open, observation),
+            Err(observation) => refuse_as(open, observation, wrong_method.then_some(405)),
         };
         let mut all = headers.base();
         all.extend(refused.headers);
-        if path == CHAT && *session.method() != Method::POST {
+        if wrong_method {
+            // RFC 9110, section 15.5.6: a 405 names what is allowed.
             all.push((ALLOW, HeaderValue::from_static("POST")));
         }
         let _ = session.answer(Answer { status: refused.status, headers: all, body: refused.body }).await;
