@@ -225,7 +225,10 @@ impl Inner {
         if self.bytes < self.bytes_max {
             return true;
         }
-        if let Some(slowest) = self.readers.iter().map(|slot| slot.cursor).min() {
+        // A reader that has not heard of a fresh start has read nothing of it: its
+        // cursor still counts the lost attempt's entries.
+        let read = |slot: &Slot| if slot.epoch == self.epoch { slot.cursor } else { self.base };
+        if let Some(slowest) = self.readers.iter().map(read).min() {
             while self.base < slowest
                 && let Some(entry) = self.entries.pop_front()
             {
@@ -390,6 +393,19 @@ mod tests {
         assert!(room(&journal));
         assert!(journal.attach(0).is_none(), "what was dropped cannot be read again");
         assert!(journal.attach(2).is_some());
+    }
+
+    #[test]
+    fn what_follows_a_fresh_start_is_kept_for_a_reader_that_has_not_heard_of_it() {
+        let journal = Journal::new(4);
+        let mut reader = journal.attach(0).expect("new");
+        journal.append([frame("a"), frame("b")]);
+        assert_eq!(poll(&mut reader, false).expect("ready").entries.len(), 2);
+        assert!(journal.start_afresh());
+        journal.append([frame("new"), frame("words")]);
+        assert!(!room(&journal), "the cursor of the lost attempt says nothing about these");
+        assert_eq!(poll(&mut reader, false).expect("ready").entries, [frame("new"), frame("words")]);
+        assert!(room(&journal));
     }
 
     #[test]
