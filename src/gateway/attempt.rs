@@ -247,7 +247,7 @@ impl Attempt {
         if stage != self.stage {
             self.stage = stage;
             match stage {
-                Stage::Connecting => {}
+                Stage::Connecting => self.pace.connecting(now),
                 Stage::Sending => self.pace.connected(now),
                 Stage::Sent if self.last_content.is_none() && !self.headers_seen => self.pace.sent(now),
                 Stage::Sent => {}
