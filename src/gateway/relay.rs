@@ -111,6 +111,8 @@ impl Delivering<'_> {
     async fn stream(&mut self) -> Result<(), SendError> {
         let bounds = &self.gateway.settings.bounds;
         let mut due = Instant::now() + bounds.headers_hold_max;
+        // Lines of a report that came while headers were held.
+        let mut entries = Vec::new();
         loop {
             match self.wake(due, true).await? {
                 Wake::Silence if self.head_sent => {
@@ -118,7 +120,10 @@ impl Delivering<'_> {
                     KeptAlive.emit(&self.gateway.metrics);
                 }
                 // Nothing was shown yet: keep-alives begin, fallback goes on inside.
-                Wake::Silence => self.send_head().await?,
+                Wake::Silence => {
+                    self.send_head().await?;
+                    self.session.send(encode(std::mem::take(&mut entries), None)).await?;
+                }
                 Wake::Batch(batch) => {
                     if let (false, Some(Ending::Error(answer))) = (self.head_sent, &batch.ending)
                         && !batch.entries.iter().any(|entry| !matches!(entry, Entry::Note(_)))
@@ -126,13 +131,15 @@ impl Delivering<'_> {
                         return self.error(answer.clone()).await;
                     }
                     if !self.head_sent && only_notes(&batch) {
+                        entries.extend(batch.entries);
                         continue;
                     }
                     if !self.head_sent {
                         self.send_head().await?;
                     }
                     let ended = batch.ending.is_some();
-                    self.session.send(encode(batch.entries, batch.ending)).await?;
+                    entries.extend(batch.entries);
+                    self.session.send(encode(std::mem::take(&mut entries), batch.ending)).await?;
                     if ended {
                         return self.session.finish().await;
                     }
