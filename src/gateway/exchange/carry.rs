@@ -16,6 +16,10 @@ use crate::wire::chat::chunks_of_whole;
 use futures_util::FutureExt as _;
 use std::time::Duration;
 
+/// A target that is always ready would keep the reader from its turn; after so
+/// many bytes of payload it gets one.
+const TURN_BYTES: usize = 64 << 10;
+
 impl Walk {
     /// Makes one attempt and writes its part of the record.
     pub(super) async fn attempt(
@@ -87,6 +91,7 @@ impl Walk {
     /// Carries an attempt's events into the journal until it ends.
     async fn follow(&mut self, step: &Step, attempt: &mut Attempt) -> Result<Good, Box<Interrupted>> {
         let lifecycle = self.gateway.lifecycle.clone();
+        let mut carried = 0;
         loop {
             let event = tokio::select! {
                 biased;
@@ -100,7 +105,13 @@ impl Walk {
                     if let Some(gap) = gap {
                         GapSeen { target: &step.target.label, gap }.emit(&self.gateway.metrics);
                     }
+                    carried += frames.iter().map(|frame| frame.data.len()).sum::<usize>();
                     self.journal.append(frames.into_iter().map(Entry::Frame));
+                    if carried >= TURN_BYTES {
+                        carried = 0;
+                        // The reader is polled by the same task, after this.
+                        tokio::task::yield_now().await;
+                    }
                 }
                 Event::Whole(body) => self.whole(body),
                 Event::Ended(good) => return Ok(good),
@@ -141,7 +152,7 @@ impl Walk {
     }
 
     /// An unstreamed answer: as it is, or, for a client that streams, as chunks.
-    fn whole(&self, body: bytes::Bytes) {
+    pub(super) fn whole(&self, body: bytes::Bytes) {
         let chat = &self.request.chat;
         if chat.stream {
             self.journal.append(chunks_of_whole(&body, chat.include_usage).into_iter().map(Entry::Frame));
