@@ -247,10 +247,9 @@ impl Attempt {
         if stage != self.stage {
             self.stage = stage;
             match stage {
-                Stage::Connecting => {}
                 Stage::Sending => self.pace.connected(now),
                 Stage::Sent if self.last_content.is_none() && !self.headers_seen => self.pace.sent(now),
-                Stage::Sent => {}
+                Stage::Connecting | Stage::Sent => {}
             }
             self.armed = None;
         }

@@ -104,9 +104,9 @@ pub fn begin(gateway: &Arc<Gateway>, admitted: Admitted, mut open: Open) -> Resu
     };
     let itinerary = match plan(&input) {
         Ok(itinerary) => itinerary,
-        Err((observation, record)) => {
-            open.record.plan = record;
-            return Err(refuse(open, observation));
+        Err(unplanned) => {
+            open.record.plan = unplanned.record;
+            return Err(refuse(open, unplanned.observation));
         }
     };
     open.record.plan = itinerary.record.clone();

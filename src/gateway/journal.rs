@@ -261,7 +261,7 @@ impl Reader {
         let skip = usize::try_from(slot.cursor.saturating_sub(inner.base)).unwrap_or(usize::MAX);
         batch.entries.extend(inner.entries.iter().skip(skip).cloned());
         slot.cursor += batch.entries.len() as u64;
-        batch.ending = inner.ending.clone();
+        batch.ending.clone_from(&inner.ending);
         if batch.entries.is_empty() && batch.ending.is_none() && !batch.reset {
             slot.waker = Some(cx.waker().clone());
             return Poll::Pending;

@@ -153,7 +153,7 @@ impl Delivering<'_> {
     async fn whole(&mut self) -> Result<(), SendError> {
         let mut assembler = Assembler::default();
         let mut whole: Option<Bytes> = None;
-        let never = Instant::now() + std::time::Duration::from_secs(365 * 24 * 3600);
+        let never = Instant::now() + std::time::Duration::from_hours(8760);
         loop {
             let Wake::Batch(batch) = self.wake(never, false).await? else { continue };
             if batch.reset {

@@ -321,8 +321,7 @@ async fn refuse(inner: &mut ServerSession, answer: Answer, write_timeout: Durati
 
 fn broken_body(error: &Error) -> BodyError {
     match error.etype() {
-        ErrorType::ReadError | ErrorType::ConnectionClosed => BodyError::Gone,
-        ErrorType::Custom("PrematureBodyEnd") => BodyError::Gone,
+        ErrorType::ReadError | ErrorType::ConnectionClosed | ErrorType::Custom("PrematureBodyEnd") => BodyError::Gone,
         _ => BodyError::Malformed,
     }
 }

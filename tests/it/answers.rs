@@ -41,7 +41,8 @@ async fn payloads_go_through_byte_for_byte() {
         client.request("POST", "/v1/chat/completions", &[], body.to_string().as_bytes()).await.payloads().await
     };
     // The simulator numbers its answers; everything else must be the same.
-    let id_of = |payload: &str| serde_json::from_str::<serde_json::Value>(payload).ok().map(|chunk| chunk["id"].clone());
+    let id_of =
+        |payload: &str| serde_json::from_str::<serde_json::Value>(payload).ok().map(|chunk| chunk["id"].clone());
     let plain = |list: &[String]| -> Vec<String> {
         list.iter()
             .map(|payload| match id_of(payload) {

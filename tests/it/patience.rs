@@ -67,9 +67,11 @@ async fn our_timeout_is_never_taken_for_theirs_a_reset_an_early_end_or_a_departu
         let last = house.sim.seen().last().map_or(0, |seen| seen.id);
         let mut client = Client::connect(house.addr).await;
         let body = chat(model, true).to_string();
-        let head = format!("POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n", body.len());
+        let head =
+            format!("POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n", body.len());
         client.send_raw(format!("{head}{body}").as_bytes()).await;
-        within("the request at the target", house.sim.wait_seen(1, |seen| seen.id > last && seen.frames_sent >= after)).await;
+        within("the request at the target", house.sim.wait_seen(1, |seen| seen.id > last && seen.frames_sent >= after))
+            .await;
         drop(client);
         let count = house.running.gateway.settings.targets.len();
         let record = house.newest_of(count + 1 + usize::from(after > 0)).await;
@@ -150,7 +152,11 @@ async fn a_known_wait_goes_to_the_client_when_nothing_is_left() {
     assert_eq!((short.status, short.header("x-should-retry")), (429, None));
     assert!(matches!(short.header("retry-after"), Some("8" | "9")), "{:?}", short.header("retry-after"));
     let long = house.post(&chat("long", true)).await;
-    assert_eq!((long.header("retry-after"), long.header("x-should-retry")), (None, Some("false")), "never a clamped value");
+    assert_eq!(
+        (long.header("retry-after"), long.header("x-should-retry")),
+        (None, Some("false")),
+        "never a clamped value"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -164,7 +170,10 @@ async fn what_may_be_tried_again_on_the_same_target_is_tried_once() {
     let mut response = house.post(&chat("once", true)).await;
     assert!(response.stream_text().await.done);
     let record = house.record_of(&response).await;
-    assert_eq!((record.outcome.as_str(), record.attempts.len(), record.attempts[1].purpose.as_str()), ("ok", 2, "retry"));
+    assert_eq!(
+        (record.outcome.as_str(), record.attempts.len(), record.attempts[1].purpose.as_str()),
+        ("ok", 2, "retry")
+    );
     let response = house.post(&chat("always", true)).await;
     assert_eq!((response.status, house.record_of(&response).await.attempts.len()), (502, 2));
 }
@@ -230,7 +239,11 @@ async fn headers_wait_for_content_then_go_out_and_fallback_goes_on_inside() {
 const LONG: &str = "tokens=40000&batch=200";
 
 fn slow_reader_config() -> String {
-    format!("{}{}[routes.m]\ntargets = [\"a\"]\n", stalling(), sim_target("a", LONG, "deadlines = { first_token = \"2s\", idle = \"500ms\", progress = \"500ms\" }"))
+    format!(
+        "{}{}[routes.m]\ntargets = [\"a\"]\n",
+        stalling(),
+        sim_target("a", LONG, "deadlines = { first_token = \"2s\", idle = \"500ms\", progress = \"500ms\" }")
+    )
 }
 
 /// A client whose own buffer is small, so that its silence is felt at once.

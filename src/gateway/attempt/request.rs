@@ -18,6 +18,7 @@ const WITH_CREDENTIAL: [&str; 4] = ["authorization", "openai-organization", "ope
 
 /// All that one attempt needs to know.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, not a state")]
 pub struct AttemptSpec {
     pub target: Arc<Target>,
     pub limits: Limits,

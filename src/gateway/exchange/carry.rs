@@ -122,12 +122,14 @@ impl Walk {
             JournalFull.emit(&self.gateway.metrics);
             attempt.suspend();
             let total = step.limits.total;
-            let timed = match total.value {
-                Some(limit) => tokio::time::timeout_at((self.open.accepted() + limit).into(), room).await.ok(),
-                None => Some(room.await),
+            let in_time = if let Some(limit) = total.value {
+                tokio::time::timeout_at((self.open.accepted() + limit).into(), room).await.is_ok()
+            } else {
+                room.await;
+                true
             };
             attempt.resume();
-            if timed.is_none() {
+            if !in_time {
                 let observation = Observation::Clock {
                     clock: Clock::Total,
                     limit_ms: total.value.map_or(0, ms),

@@ -18,7 +18,7 @@ const NAMES_MAX: usize = 2000;
 const LIST_BYTES_MAX: usize = 4 << 20;
 const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a provider is asked for its list.
-pub const REFRESH_EVERY: Duration = Duration::from_secs(600);
+pub const REFRESH_EVERY: Duration = Duration::from_mins(10);
 
 /// The lists that providers published.
 #[derive(Debug, Default)]

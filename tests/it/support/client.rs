@@ -82,7 +82,9 @@ impl Client {
                 let headers: Vec<(String, String)> = parsed
                     .headers
                     .iter()
-                    .map(|header| (header.name.to_ascii_lowercase(), String::from_utf8_lossy(header.value).into_owned()))
+                    .map(|header| {
+                        (header.name.to_ascii_lowercase(), String::from_utf8_lossy(header.value).into_owned())
+                    })
                     .collect();
                 self.buf.drain(..len);
                 if status == 100 {
@@ -90,7 +92,11 @@ impl Client {
                 }
                 return Response::new(status, headers, self);
             }
-            assert!(self.fill().await > 0, "the connection ended before a complete head: {:?}", String::from_utf8_lossy(&self.buf));
+            assert!(
+                self.fill().await > 0,
+                "the connection ended before a complete head: {:?}",
+                String::from_utf8_lossy(&self.buf)
+            );
         }
     }
 

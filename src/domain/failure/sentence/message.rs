@@ -202,7 +202,12 @@ mod tests {
 
     #[test]
     fn a_clock_of_ours_is_told_with_limit_elapsed_and_all_that_was_tried() {
-        let clock = Observation::Clock { clock: Clock::FirstToken, limit_ms: 30_000, source: LimitSource::Learned };
+        let clock = Observation::Clock {
+            clock: Clock::FirstToken,
+            limit_ms: 30_000,
+            elapsed_ms: 30_000,
+            source: LimitSource::Learned,
+        };
         let tried = [("strong", Cause::OwnDeadlineFirstToken), ("local", Cause::ConnectRefused)];
         assert_eq!(
             told(clock, Some("strong"), &tried),
