@@ -519,7 +519,8 @@ impl Attempt {
         let tally = self.tally.lock();
         Evidence {
             observation,
-            connected: self.stage > Stage::Connecting || self.headers_seen,
+            // Asked anew: the marks may have moved in the very poll that ended it.
+            connected: self.marks.stage() > Stage::Connecting || self.headers_seen,
             reused_connection: self.marks.reused(),
             headers_seen: self.headers_seen,
             bytes: tally.bytes,

@@ -10,6 +10,7 @@ use crate::domain::ids::{ProviderName, RouteName, TargetName};
 use crate::domain::record::{AttemptOutcome, Purpose, Record};
 use crate::domain::task::{Task, TaskReason};
 use crate::domain::usage::Usage;
+use crate::gateway::settings::Target;
 use crate::telemetry::{Counters, Gauges, Histograms, Label, Raised, Scope, Sums};
 use std::time::Duration;
 
@@ -304,6 +305,63 @@ impl Settled<'_> {
         metrics.exchanges.overhead.observe([], self.overhead);
         if let (Some(task), Some(reason)) = (self.task, self.task_reason) {
             metrics.exchanges.tasks.one([task, &reason]);
+        }
+    }
+}
+
+/// The span of an exchange. Fields by the GenAI semantic conventions where they
+/// have a name for it (`gen_ai.request.model`).
+pub struct ExchangeSpan<'a> {
+    pub record: &'a Record,
+}
+
+impl ExchangeSpan<'_> {
+    #[must_use]
+    pub fn open(&self) -> tracing::Span {
+        let record = self.record;
+        tracing::info_span!(
+            target: "tautline::exchange",
+            "exchange",
+            id = record.id,
+            gen_ai.operation.name = "chat",
+            gen_ai.request.model = record.model,
+            tautline.route = record.route,
+            tautline.task = record.task,
+            tautline.stream = record.stream,
+        )
+    }
+}
+
+/// The span of one attempt, a child of its exchange's.
+pub struct AttemptSpan<'a> {
+    pub target: &'a Target,
+    pub purpose: Purpose,
+    /// Counted from 1.
+    pub place: usize,
+}
+
+impl AttemptSpan<'_> {
+    #[must_use]
+    pub fn open(&self) -> tracing::Span {
+        tracing::info_span!(
+            target: "tautline::attempt",
+            "attempt",
+            gen_ai.request.model = self.target.model,
+            tautline.target = self.target.name.as_str(),
+            tautline.purpose = self.purpose.as_str(),
+            tautline.attempt = self.place,
+            error.type = tracing::field::Empty,
+            tautline.phase = tracing::field::Empty,
+            tautline.side = tracing::field::Empty,
+        )
+    }
+
+    /// Writes how it ended; the span ends when it is dropped.
+    pub fn close(span: &tracing::Span, failure: Option<&Failure>) {
+        if let Some(failure) = failure {
+            span.record("error.type", failure.cause.as_str());
+            span.record("tautline.phase", failure.phase.as_str());
+            span.record("tautline.side", failure.side.as_str());
         }
     }
 }

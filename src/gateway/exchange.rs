@@ -14,7 +14,7 @@ use crate::domain::failure::{Cause, Failure, Observation};
 use crate::domain::record::Purpose;
 use crate::gateway::admit::Admitted;
 use crate::gateway::attempt::{Good, TargetAnswer};
-use crate::gateway::events::FellBack;
+use crate::gateway::events::{ExchangeSpan, FellBack};
 use crate::gateway::intake::{Request, intake};
 use crate::gateway::journal::{Entry, ErrorAnswer, Journal};
 use crate::gateway::lifecycle::Running;
@@ -29,6 +29,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
+use tracing::Instrument as _;
 
 /// The future that carries an exchange. Owns everything it needs: polled by
 /// the first session, or spawned when that leaves and someone still wants to
@@ -116,6 +117,7 @@ pub fn begin(gateway: &Arc<Gateway>, admitted: Admitted, mut open: Open) -> Resu
     let own_work = open.own_work();
     own_work.fetch_add(u64::try_from(began.elapsed().as_nanos()).unwrap_or(0), Ordering::Relaxed);
     let delivery = Delivery { stream: chat.stream, report: request.report };
+    let span = ExchangeSpan { record: &open.record }.open();
     let walk = Walk {
         running: gateway.lifecycle.enter(),
         gateway: Arc::clone(gateway),
@@ -126,7 +128,7 @@ pub fn begin(gateway: &Arc<Gateway>, admitted: Admitted, mut open: Open) -> Resu
         lost: Vec::new(),
         first_empty: None,
     };
-    Ok(Begun { driver: Driver { future: Box::pin(walk.run(itinerary)), own_work }, journal, delivery })
+    Ok(Begun { driver: Driver { future: Box::pin(walk.run(itinerary).instrument(span)), own_work }, journal, delivery })
 }
 
 /// Settles a refusal at our door or in plan and makes its answer.

@@ -5,3 +5,4 @@ mod support;
 mod answers;
 mod faults;
 mod patience;
+mod statuses;

@@ -6,7 +6,7 @@ use crate::domain::deadline::Clock;
 use crate::domain::failure::{Cause, Failure, Observation, classify};
 use crate::domain::record::{AttemptOutcome, Purpose};
 use crate::gateway::attempt::{Attempt, AttemptSpec, Credential, Event, Good, Interrupted, outgoing};
-use crate::gateway::events::{Bound, BoundHit, GapSeen, JournalFull};
+use crate::gateway::events::{AttemptSpan, Bound, BoundHit, GapSeen, JournalFull};
 use crate::gateway::journal::Entry;
 use crate::gateway::lifecycle::Stage;
 use crate::gateway::plan::Step;
@@ -15,6 +15,7 @@ use crate::gateway::settle::{BegunAttempt, ms};
 use crate::wire::chat::chunks_of_whole;
 use futures_util::FutureExt as _;
 use std::time::Duration;
+use tracing::Instrument as _;
 
 impl Walk {
     /// Makes one attempt and writes its part of the record.
@@ -50,11 +51,13 @@ impl Walk {
             step.target.name.as_str().clone_into(&mut head.target);
             head.attempts = attempts;
         });
-        let mut outcome = self.follow(step, &mut attempt).await;
+        let span = AttemptSpan { target: &step.target, purpose, place: attempts }.open();
+        let mut outcome = self.follow(step, &mut attempt).instrument(span.clone()).await;
         if matches!(&outcome, Err(interrupted) if interrupted.failure.cause == Cause::Empty) && self.journal.shown() {
             // Its reasoning was shown already: the answer is what it is.
             outcome = Ok(Good::default());
         }
+        AttemptSpan::close(&span, outcome.as_ref().err().map(|interrupted| &interrupted.failure));
         match &outcome {
             Ok(_) => self.open.end_attempt(AttemptOutcome::Ok, None),
             Err(interrupted) => {
