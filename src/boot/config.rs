@@ -5,7 +5,7 @@
 //! configuration that is returned has no fault.
 
 mod keys;
-mod secrets;
+pub(super) mod secrets;
 
 use crate::gateway::record::Lines;
 use crate::gateway::settings::{Fault, RawDeadlines, RawGateway, RawSettings, Settings};

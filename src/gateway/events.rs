@@ -83,7 +83,7 @@ struct Exchanges {
 
 #[derive(Debug)]
 struct Attempts {
-    attempts: Counters<6>,
+    ended: Counters<6>,
     first_token: Histograms<2>,
     gap: Histograms<1>,
     inflight: Gauges<1>,
@@ -152,7 +152,7 @@ impl Exchanges {
 impl Attempts {
     fn new(scope: &Scope) -> Self {
         Self {
-            attempts: Counters::new(
+            ended: Counters::new(
                 scope,
                 "attempts_total",
                 "Attempts at targets by how they ended.",
@@ -230,7 +230,7 @@ impl AttemptEnded<'_> {
             Some(failure) => (Some(failure.cause), Some(failure.phase), Some(failure.side)),
             None => (None, None, None),
         };
-        metrics.attempts.attempts.one([self.target, self.task, &self.outcome, &cause, &phase, &side]);
+        metrics.attempts.ended.one([self.target, self.task, &self.outcome, &cause, &phase, &side]);
         if let Some(clock) = self.clock {
             metrics.attempts.own_timeouts.one([&clock, self.target]);
         }

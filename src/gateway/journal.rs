@@ -58,6 +58,8 @@ pub struct HeadFacts {
     pub task: String,
     pub attempts: usize,
     pub warnings: Vec<String>,
+    /// What the provider tells its own user, under `auth = "client"`.
+    pub provider_headers: Vec<(http::HeaderName, http::HeaderValue)>,
 }
 
 /// Why the last reader went.

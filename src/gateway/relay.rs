@@ -42,6 +42,7 @@ impl ReplyHeaders {
         headers.extend(value("x-tautline-target", &facts.target));
         headers.extend(value("x-tautline-task", &facts.task));
         headers.extend(value("x-tautline-attempts", &facts.attempts.to_string()));
+        headers.extend(facts.provider_headers);
         if !facts.warnings.is_empty() {
             headers.extend(value("x-tautline-warning", &facts.warnings.join("; ")));
         }

@@ -11,6 +11,7 @@ use crate::gateway::record::RecordSink;
 use crate::gateway::settings::{Auth, Settings};
 use crate::gateway::settle::Settling;
 use std::sync::Arc;
+use tokio::sync::Notify;
 
 /// One gateway: its settings and everything that outlives an exchange.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub struct Gateway {
     pub settling: Settling,
     /// Keys the hash that makes a principal of a caller's own credential.
     pub principal_key: Secret<[u8; 32]>,
+    /// A key's login failed; it should be asked for anew.
+    pub keys_due: Notify,
     /// Some provider gets the caller's own credential.
     pub forwards_credentials: bool,
 }
@@ -51,6 +54,7 @@ impl Gateway {
             metrics,
             lifecycle,
             principal_key,
+            keys_due: Notify::new(),
             forwards_credentials,
         }
     }

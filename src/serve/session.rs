@@ -216,7 +216,12 @@ impl Session {
         if self.is_closing() {
             self.close_after();
         }
-        let head = response_head(status, headers, length);
+        let mut head = response_head(status, headers, length);
+        if length.is_none() && self.inner.req_header().version == http::Version::HTTP_10 {
+            // Chunks are unknown there: the end of the connection is the end of the answer.
+            head.remove_header(&http::header::TRANSFER_ENCODING);
+            self.close_after();
+        }
         self.open_answer = true;
         self.bounded_write(|inner| Box::pin(inner.write_response_header(Box::new(head)))).await
     }

@@ -65,7 +65,7 @@ pub fn outgoing(target: &Target, credential: Credential, client: &HeaderMap, bod
     match (credential, &target.provider.auth) {
         (Credential::Client, Auth::Client) => forward(&WITH_CREDENTIAL),
         (Credential::Key(place), Auth::Keys(keys)) => {
-            headers.extend(keys.get(place).map(|key| (AUTHORIZATION, bearer(key))));
+            headers.extend(keys.get(place).map(|key| (AUTHORIZATION, bearer(&key.secret()))));
         }
         _ => {}
     }

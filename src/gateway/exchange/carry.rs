@@ -14,7 +14,8 @@ use crate::gateway::provider::pool::Picked;
 use crate::gateway::settle::{BegunAttempt, ms};
 use crate::wire::chat::chunks_of_whole;
 use futures_util::FutureExt as _;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tracing::Instrument as _;
 
 impl Walk {
@@ -37,8 +38,9 @@ impl Walk {
         self.warn_of_drops(step, &form.rewritten.dropped);
         let spec = self.spec(step, form, picked, first_target);
         let mut attempt = Attempt::start(spec, request, &self.gateway.transport, self.open.accepted());
+        let tally = attempt.tally();
         let begun = BegunAttempt {
-            tally: attempt.tally(),
+            tally: Arc::clone(&tally),
             purpose,
             limit: step.limits.first_token,
             waited,
@@ -50,12 +52,17 @@ impl Walk {
         self.journal.set_head(|head| {
             step.target.name.as_str().clone_into(&mut head.target);
             head.attempts = attempts;
+            head.provider_headers.clear();
         });
         let span = AttemptSpan { target: &step.target, purpose, place: attempts }.open();
         let mut outcome = self.follow(step, &mut attempt).instrument(span.clone()).await;
         if matches!(&outcome, Err(interrupted) if interrupted.failure.cause == Cause::Empty) && self.journal.shown() {
             // Its reasoning was shown already: the answer is what it is.
             outcome = Ok(Good::default());
+        }
+        if let (Some(key), Some(wait)) = (key, tally.lock().exhausted_for) {
+            // A good answer may say that it was the last one for a while.
+            self.gateway.memory.cool(&step.target, key, Cause::RateLimited, Some(wait), Instant::now());
         }
         AttemptSpan::close(&span, outcome.as_ref().err().map(|interrupted| &interrupted.failure));
         match &outcome {
@@ -105,6 +112,7 @@ impl Walk {
                     }
                     self.journal.append(frames.into_iter().map(Entry::Frame));
                 }
+                Event::ForItsUser(headers) => self.journal.set_head(|head| head.provider_headers = headers),
                 Event::Whole(body) => self.whole(body),
                 Event::Ended(good) => return Ok(good),
                 Event::Failed(interrupted) => {

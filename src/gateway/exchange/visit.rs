@@ -86,6 +86,11 @@ impl Walk {
         let of_the_key = matches!(cause, Cause::RateLimited | Cause::QuotaExhausted | Cause::Auth);
         if let (Picked::Key(key), true) = (picked, of_the_key) {
             memory.cool(target, key, cause, interrupted.retry_after, now);
+            let spoilt =
+                cause == Cause::Auth && target.provider.auth.keys().get(key).is_some_and(|failed| failed.spoil(now));
+            if spoilt {
+                self.gateway.keys_due.notify_one();
+            }
             tried.keys.push(key);
             if memory.has_fresh_key(target, &tried.keys, now) {
                 return Next::Again { wait: Duration::ZERO };

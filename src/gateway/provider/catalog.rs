@@ -85,7 +85,7 @@ async fn fetch(provider: &Provider, transport: &Arc<Transport>) -> Result<Vec<St
     if let Auth::Keys(keys) = &provider.auth
         && let Some(key) = keys.first()
     {
-        headers.push((http::header::AUTHORIZATION, bearer(key)));
+        headers.push((http::header::AUTHORIZATION, bearer(&key.secret())));
     }
     headers.push((http::header::ACCEPT, http::HeaderValue::from_static("application/json")));
     let request = Outgoing {

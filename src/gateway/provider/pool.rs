@@ -145,7 +145,7 @@ impl Memory {
 #[must_use]
 pub fn bearer(key: &Secret<String>) -> http::HeaderValue {
     let mut value =
-        http::HeaderValue::try_from(format!("Bearer {}", key.expose())).expect("checked when the settings were read");
+        http::HeaderValue::try_from(format!("Bearer {}", key.expose())).expect("checked when the key was read");
     value.set_sensitive(true);
     value
 }
@@ -153,7 +153,7 @@ pub fn bearer(key: &Secret<String>) -> http::HeaderValue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gateway::settings::{RawProvider, RawSettings, RawTarget, Settings};
+    use crate::gateway::settings::{RawProvider, RawSettings, RawTarget, Resolved, Settings};
     use std::collections::BTreeMap;
     use std::sync::Arc;
 
@@ -175,7 +175,11 @@ mod tests {
                 RawTarget { provider: Some("p".into()), model: Some("m".into()), ..RawTarget::default() },
             );
         }
-        Settings::check(&raw, &|reference| Ok(reference.to_owned())).expect("valid").targets
+        Settings::check(&raw, &|reference| {
+            Ok(Resolved { secret: Secret::new(reference.to_owned()), renew_after: None })
+        })
+        .expect("valid")
+        .targets
     }
 
     #[test]

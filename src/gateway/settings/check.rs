@@ -2,15 +2,15 @@
 
 use super::limits::{Bounds, Deadlines, Endpoint};
 use super::raw::{RawModel, RawPrice, RawProvider, RawRoute, RawSettings, RawTarget};
-use super::{Fault, built_in, nearest};
+use super::{Fault, Key, Resolved, built_in, nearest};
 use crate::domain::ids::{ProviderName, RouteName, TargetName};
-use crate::domain::secret::Secret;
 use crate::domain::task::Task;
 use crate::domain::usage::Price;
 use crate::wire::chat::Need;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// A checked snapshot. Exchanges keep the one they began with.
 #[derive(Debug)]
@@ -45,9 +45,20 @@ pub struct Provider {
 pub enum Auth {
     None,
     /// Ours; two or more are a pool.
-    Keys(Vec<Secret<String>>),
+    Keys(Vec<Key>),
     /// The caller's own, forwarded to this provider only.
     Client,
+}
+
+impl Auth {
+    /// The keys, if there are any.
+    #[must_use]
+    pub fn keys(&self) -> &[Key] {
+        match self {
+            Self::Keys(keys) => keys,
+            Self::None | Self::Client => &[],
+        }
+    }
 }
 
 /// Provider and model, and what it can do.
@@ -127,7 +138,7 @@ impl Settings {
     ///
     /// # Errors
     /// Every fault found, in the order of the sections.
-    pub fn check(raw: &RawSettings, resolve: &dyn Fn(&str) -> Result<String, String>) -> Result<Self, Vec<Fault>> {
+    pub fn check(raw: &RawSettings, resolve: &dyn Fn(&str) -> Result<Resolved, String>) -> Result<Self, Vec<Fault>> {
         let mut faults = Vec::new();
         let bounds = Bounds::read(&raw.gateway, &mut faults);
         let deadlines = Deadlines::read(&raw.deadlines, "deadlines", &mut faults);
@@ -181,7 +192,7 @@ fn listen(raw: &RawSettings, faults: &mut Vec<Fault>) -> Vec<SocketAddr> {
 
 fn providers(
     raw: &RawSettings,
-    resolve: &dyn Fn(&str) -> Result<String, String>,
+    resolve: &dyn Fn(&str) -> Result<Resolved, String>,
     faults: &mut Vec<Fault>,
 ) -> BTreeMap<String, Arc<Provider>> {
     let mut providers = BTreeMap::new();
@@ -206,7 +217,7 @@ fn providers(
 fn provider(
     name: &str,
     raw: &RawProvider,
-    resolve: &dyn Fn(&str) -> Result<String, String>,
+    resolve: &dyn Fn(&str) -> Result<Resolved, String>,
     faults: &mut Vec<Fault>,
 ) -> Option<Provider> {
     let key = |field: &str| format!("providers.{name}.{field}");
@@ -246,7 +257,7 @@ fn provider(
 fn auth(
     name: &str,
     raw: &RawProvider,
-    resolve: &dyn Fn(&str) -> Result<String, String>,
+    resolve: &dyn Fn(&str) -> Result<Resolved, String>,
     faults: &mut Vec<Fault>,
 ) -> Auth {
     let at = format!("providers.{name}.api_key");
@@ -267,7 +278,9 @@ fn auth(
     }
     let references = raw.api_key.clone().map_or_else(Vec::new, super::raw::Many::into_vec);
     let keys = references.iter().filter_map(|reference| match resolve(reference) {
-        Ok(key) if http::HeaderValue::from_str(&key).is_ok() && !key.is_empty() => Some(Secret::new(key)),
+        Ok(resolved) if is_header(resolved.secret.expose()) => {
+            Some(Key::new(reference.clone(), resolved, Instant::now()))
+        }
         Ok(_) => {
             faults.push(Fault::new(
                 &at,
@@ -287,6 +300,11 @@ fn auth(
     });
     let keys: Vec<_> = keys.collect();
     if keys.is_empty() { Auth::None } else { Auth::Keys(keys) }
+}
+
+/// Whether a key can stand in a header.
+fn is_header(key: &str) -> bool {
+    !key.is_empty() && http::HeaderValue::from_str(key).is_ok()
 }
 
 fn headers(name: &str, raw: &RawProvider, faults: &mut Vec<Fault>) -> Vec<(http::HeaderName, http::HeaderValue)> {

@@ -6,12 +6,14 @@
 //! `Option` that means "default" and no pair that contradicts itself.
 
 mod check;
+mod key;
 mod limits;
 mod nearest;
 mod prices;
 mod raw;
 
 pub use check::{Auth, Capabilities, Params, Provider, Route, RouteKind, Settings, Target, TaskSettings};
+pub use key::{Key, Resolved};
 pub use limits::{Bounds, Deadlines, Endpoint, Limit, Setting};
 pub use nearest::nearest;
 pub use prices::built_in;
