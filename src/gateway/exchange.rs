@@ -178,6 +178,9 @@ struct Lost {
     failure: Failure,
     answer: Option<TargetAnswer>,
     client_auth: bool,
+    /// A form of the request that was ours; sent again in another one, it says
+    /// nothing about the exchange.
+    resent: bool,
     /// When this target is free again, if it said so.
     free_at: Option<Instant>,
 }

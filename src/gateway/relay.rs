@@ -82,7 +82,7 @@ pub async fn read(
     delivery: Delivery,
     headers: &ReplyHeaders,
 ) {
-    let mut delivering = Delivering { gateway, session, reader, headers, head_sent: false };
+    let mut delivering = Delivering { gateway, session, reader, headers, head_sent: false, notes: Vec::new() };
     let delivered = if delivery.stream { delivering.stream().await } else { delivering.whole().await };
     if let Err(error) = delivered {
         delivering.reader.depart(match error {
@@ -98,6 +98,8 @@ struct Delivering<'a> {
     reader: Reader,
     headers: &'a ReplyHeaders,
     head_sent: bool,
+    /// Notes that came before the headers could go out.
+    notes: Vec<Entry>,
 }
 
 /// What there is to do next.
@@ -125,13 +127,16 @@ impl Delivering<'_> {
                         return self.error(answer.clone()).await;
                     }
                     if !self.head_sent && only_notes(&batch) {
+                        self.notes.extend(batch.entries);
                         continue;
                     }
                     if !self.head_sent {
                         self.send_head().await?;
                     }
                     let ended = batch.ending.is_some();
-                    self.session.send(encode(batch.entries, batch.ending)).await?;
+                    let mut entries = std::mem::take(&mut self.notes);
+                    entries.extend(batch.entries);
+                    self.session.send(encode(entries, batch.ending)).await?;
                     if ended {
                         return self.session.finish().await;
                     }

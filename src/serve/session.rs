@@ -18,6 +18,9 @@ use tokio::sync::watch;
 /// within the write timeout (16 KiB in 30 s is 546 bytes a second).
 const PIECE: usize = 16 << 10;
 
+/// The rest of an upload that was refused is read and dropped within this.
+const LINGER: Duration = Duration::from_secs(2);
+
 /// A whole answer.
 #[derive(Debug, Clone)]
 pub struct Answer {
@@ -67,6 +70,8 @@ pub struct Session {
     /// A response was begun and not ended: the connection cannot be kept.
     open_answer: bool,
     broken: bool,
+    /// `100 Continue` was said.
+    continued: bool,
 }
 
 impl std::fmt::Debug for Session {
@@ -101,7 +106,15 @@ impl Session {
                 if *closing.borrow() {
                     inner.set_keepalive(None);
                 }
-                return Some(Self { inner, limits, closing, accepted, open_answer: false, broken: false });
+                return Some(Self {
+                    inner,
+                    limits,
+                    closing,
+                    accepted,
+                    open_answer: false,
+                    broken: false,
+                    continued: false,
+                });
             }
             // The connection was closed before a request began.
             Ok(Ok(false)) => return None,
@@ -174,11 +187,8 @@ impl Session {
             self.close_after();
             return Err(BodyError::TooLarge { max });
         }
-        let waits = self
-            .headers()
-            .get(http::header::EXPECT)
-            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-        if waits {
+        if expects_continue(self.headers()) {
+            self.continued = true;
             self.inner.write_continue_response().await.map_err(|_| BodyError::Gone)?;
         }
         let mut body = BytesMut::with_capacity(declared.unwrap_or(0).min(1 << 20));
@@ -289,11 +299,20 @@ impl Session {
         }
         self.inner.set_keepalive_reuses_remaining(Some(u32::MAX));
         let settings = HttpPersistentSettings::for_session(&self.inner);
-        // An upload that was refused is drained within this, else the connection is closed.
-        self.inner.set_total_drain_timeout(Some(Duration::from_secs(1)));
+        self.inner.set_total_drain_timeout(Some(LINGER));
+        let held_back = expects_continue(self.headers()) && !self.continued;
+        if !self.broken && !held_back {
+            // Closing on bytes that were not read resets the connection, and the
+            // client, still sending, would never see the answer (RFC 9112, 9.6).
+            let _ = self.inner.drain_request_body().await;
+        }
         let reusable = self.inner.finish().await.ok()??;
         Some(ReusedHttpStream::from_reusable_stream(reusable, settings))
     }
+}
+
+fn expects_continue(headers: &HeaderMap) -> bool {
+    headers.get(http::header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
 fn head_len(inner: &ServerSession) -> usize {

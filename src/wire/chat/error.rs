@@ -1,7 +1,11 @@
 //! Errors as the OpenAI dialect writes them.
 
+use crate::wire::redact::redact;
 use bytes::Bytes;
 use serde::Serialize;
+
+/// Characters kept of a refusal that is no error object.
+const MESSAGE_MAX: usize = 400;
 
 /// An error object: `{"error": {"message", "type", "param", "code"}}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,9 +63,16 @@ fn kind_of(status: u16, code: &str) -> &'static str {
 /// cut answer never gets a `[DONE]`.
 #[must_use]
 pub fn error_frame(error_object: &[u8]) -> Bytes {
-    // A payload with line breaks would need a `data:` line for each.
-    let compact = serde_json::from_slice::<serde_json::Value>(error_object)
-        .map_or_else(|_| error_object.to_vec(), |value| value.to_string().into_bytes());
+    // Written anew: a payload with line breaks would need a `data:` line for
+    // each, and a target's own refusal may be no error object at all.
+    let compact = match serde_json::from_slice::<serde_json::Value>(error_object) {
+        Ok(value) if value.get("error").is_some() => value,
+        _ => {
+            let text = redact(&String::from_utf8_lossy(error_object), MESSAGE_MAX);
+            serde_json::json!({"error": {"message": text, "type": "invalid_request_error", "param": null, "code": null}})
+        }
+    };
+    let compact = compact.to_string().into_bytes();
     let mut frame = Vec::with_capacity(compact.len() + 8);
     frame.extend_from_slice(b"data: ");
     frame.extend_from_slice(&compact);
@@ -86,5 +97,9 @@ mod tests {
             r#"{"error":{"message":"no \"x\"","type":"invalid_request_error","param":"model","code":"model_not_found"}}"#
         );
         assert_eq!(error_frame(b"{\n \"error\": {}\n}"), "data: {\"error\":{}}\n\n");
+        assert_eq!(
+            error_frame(b"<html>\nno"),
+            "data: {\"error\":{\"message\":\"<html>no\",\"type\":\"invalid_request_error\",\"param\":null,\"code\":null}}\n\n"
+        );
     }
 }

@@ -34,6 +34,9 @@ impl Need {
     }
 }
 
+/// Bytes of a model name; it stands in records and log lines.
+const MODEL_BYTES_MAX: usize = 256;
+
 /// Why a body is no request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{detail}")]
@@ -92,6 +95,9 @@ impl ChatRequest {
         let model: String = reader.required("model", "a string")?;
         if model.is_empty() {
             return Err(bad("model", "must not be empty"));
+        }
+        if model.len() > MODEL_BYTES_MAX {
+            return Err(bad("model", "must be at most 256 bytes long"));
         }
         let messages: Vec<Message> = reader.required("messages", "a list of objects, each with a role")?;
         if messages.is_empty() {
