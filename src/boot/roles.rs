@@ -9,7 +9,7 @@ use crate::domain::secret::Secret;
 use crate::gateway::door::Door;
 use crate::gateway::events::{KeysCooling, Metrics};
 use crate::gateway::lifecycle::{Lifecycle, Stage};
-use crate::gateway::provider::catalog::REFRESH_EVERY;
+use crate::gateway::provider::catalog::{FIRST_LIST_EVERY, REFRESH_EVERY};
 use crate::gateway::record::{self, MIGRATIONS, RecordSink};
 use crate::gateway::settings::{Key, Resolved};
 use crate::gateway::state::Gateway;
@@ -120,11 +120,17 @@ impl Running {
 /// Asks providers for their lists now and then. Ends with the process's drain.
 async fn keep_lists(gateway: Arc<Gateway>) {
     loop {
+        let mut again = REFRESH_EVERY;
         for (provider, why) in gateway.catalog.refresh(&gateway.settings, &gateway.transport).await {
             tracing::info!(target: "tautline::catalog", provider, why, "no list of models; the last good one stays");
+            if !gateway.catalog.has_list(&provider) {
+                // Without any list its names are unknown here: a server that starts
+                // after us must not stay so for ten minutes.
+                again = FIRST_LIST_EVERY;
+            }
         }
         tokio::select! {
-            () = tokio::time::sleep(REFRESH_EVERY) => {}
+            () = tokio::time::sleep(again) => {}
             () = gateway.lifecycle.reached(Stage::Draining) => return,
         }
     }

@@ -24,6 +24,8 @@ pub struct Gateway {
     pub metrics: Arc<Metrics>,
     pub lifecycle: Lifecycle,
     pub settling: Settling,
+    /// Unix second at which this process began.
+    pub started: u64,
     /// Keys the hash that makes a principal of a caller's own credential.
     pub principal_key: Secret<[u8; 32]>,
     /// A key's login failed; it should be asked for anew.
@@ -53,6 +55,7 @@ impl Gateway {
             on_demand: OnDemand::default(),
             metrics,
             lifecycle,
+            started: u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or(0),
             principal_key,
             keys_due: Notify::new(),
             forwards_credentials,

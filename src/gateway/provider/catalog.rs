@@ -20,6 +20,9 @@ const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a provider is asked for its list.
 pub const REFRESH_EVERY: Duration = Duration::from_mins(10);
 
+/// How often one is asked that has not given a list yet.
+pub const FIRST_LIST_EVERY: Duration = Duration::from_secs(15);
+
 /// The lists that providers published.
 #[derive(Debug, Default)]
 pub struct Catalog(RwLock<BTreeMap<String, Vec<String>>>);
