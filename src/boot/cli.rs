@@ -133,12 +133,11 @@ fn configured(path: Option<&Path>) -> Result<Option<Loaded>> {
 
 async fn up(loaded: Option<Loaded>) -> Result<()> {
     // The simulator lives as long as its handle.
-    let (loaded, simulator) = match loaded {
-        Some(loaded) => (loaded, None),
-        None => {
-            let simulator = demo::simulator().await?;
-            (demo::configuration(&simulator, demo::Ports::Default)?, Some(simulator))
-        }
+    let (loaded, simulator) = if let Some(loaded) = loaded {
+        (loaded, None)
+    } else {
+        let simulator = demo::simulator().await?;
+        (demo::configuration(&simulator, demo::Ports::Default)?, Some(simulator))
     };
     init_logs(loaded.log.format, &loaded.log.filter).map_err(|error| anyhow::anyhow!("log.filter: {error}"))?;
     let running = roles::start(&loaded).await?;
@@ -204,7 +203,7 @@ fn print_plan(config: Option<&Path>, request: &Path, task: Option<&str>, json: b
     });
     let (record, refused) = match planned {
         Ok(itinerary) => (itinerary.record, None),
-        Err((observation, record)) => (record, Some(observation)),
+        Err(unplanned) => (unplanned.record, Some(unplanned.observation)),
     };
     if json {
         println!(

@@ -5,7 +5,7 @@
 //! configuration that is returned has no fault.
 
 mod keys;
-mod secrets;
+pub(super) mod secrets;
 
 use crate::gateway::record::Lines;
 use crate::gateway::settings::{Fault, RawDeadlines, RawGateway, RawSettings, Settings};
@@ -102,7 +102,7 @@ pub fn parse(source: &str, text: &str) -> Result<Loaded, Faults> {
             PathBuf::new()
         }
     };
-    match Settings::check(raw, &secrets::resolve) {
+    match Settings::check(&raw, &secrets::resolve) {
         Ok(gateway) if faults.is_empty() => {
             Ok(Loaded { source: source.to_owned(), state_dir, gateway: Arc::new(gateway), admin_listen, log })
         }

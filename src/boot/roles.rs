@@ -4,13 +4,14 @@
 //! use is said at once), then the store, then the doors.
 
 use crate::boot::admin::Admin;
-use crate::boot::config::Loaded;
+use crate::boot::config::{Loaded, secrets};
 use crate::domain::secret::Secret;
 use crate::gateway::door::Door;
 use crate::gateway::events::{KeysCooling, Metrics};
 use crate::gateway::lifecycle::{Lifecycle, Stage};
-use crate::gateway::provider::catalog::REFRESH_EVERY;
+use crate::gateway::provider::catalog::{FIRST_LIST_EVERY, REFRESH_EVERY};
 use crate::gateway::record::{self, MIGRATIONS, RecordSink};
+use crate::gateway::settings::{Key, Resolved};
 use crate::gateway::state::Gateway;
 use crate::serve::{Bound, DoorLimits, bind, open};
 use crate::store::Store;
@@ -81,6 +82,7 @@ pub async fn start(loaded: &Loaded) -> Result<Running> {
         tokio::spawn(open("gateway", bound, Door(Arc::clone(&gateway)), limits, closing.subscribe())),
         tokio::spawn(open("admin", vec![admin_bound], admin, limits, admin_closing.subscribe())),
         tokio::spawn(keep_lists(Arc::clone(&gateway))),
+        tokio::spawn(keep_keys(Arc::clone(&gateway))),
     ];
     Ok(Running { gateway, addrs, admin_addr, store, registry, closing, admin_closing, sink, tasks })
 }
@@ -118,14 +120,48 @@ impl Running {
 /// Asks providers for their lists now and then. Ends with the process's drain.
 async fn keep_lists(gateway: Arc<Gateway>) {
     loop {
+        let mut again = REFRESH_EVERY;
         for (provider, why) in gateway.catalog.refresh(&gateway.settings, &gateway.transport).await {
             tracing::info!(target: "tautline::catalog", provider, why, "no list of models; the last good one stays");
+            if !gateway.catalog.has_list(&provider) {
+                // Without any list its names are unknown here: a server that starts
+                // after us must not stay so for ten minutes.
+                again = FIRST_LIST_EVERY;
+            }
         }
         tokio::select! {
-            () = tokio::time::sleep(REFRESH_EVERY) => {}
+            () = tokio::time::sleep(again) => {}
             () = gateway.lifecycle.reached(Stage::Draining) => return,
         }
     }
+}
+
+/// Asks commands for their keys anew when these are due. Ends with the drain.
+async fn keep_keys(gateway: Arc<Gateway>) {
+    let keys: Vec<&Key> = gateway.settings.providers.values().flat_map(|provider| provider.auth.keys()).collect();
+    loop {
+        let Some(key) = keys.iter().filter(|key| key.due().is_some()).min_by_key(|key| key.due()) else { return };
+        let due = key.due().unwrap_or_else(Instant::now);
+        tokio::select! {
+            () = tokio::time::sleep_until(due.into()) => {}
+            // A failed login may have made another one due earlier.
+            () = gateway.keys_due.notified() => continue,
+            () = gateway.lifecycle.reached(Stage::Draining) => return,
+        }
+        let reference = key.reference().to_owned();
+        let resolved = resolve_again(reference).await;
+        if let Err(why) = &resolved {
+            tracing::warn!(target: "tautline::keys", reference = key.reference(), why, "a key could not be renewed; the old one stays");
+        }
+        key.renew(resolved.ok(), Instant::now());
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "one at a time, bounded by the command's own limit")]
+async fn resolve_again(reference: String) -> Result<Resolved, String> {
+    tokio::task::spawn_blocking(move || secrets::resolve(&reference))
+        .await
+        .unwrap_or_else(|error| Err(error.to_string()))
 }
 
 /// What is only known when it is asked for.

@@ -35,8 +35,8 @@ pub fn principal(gateway: &Gateway, headers: &HeaderMap) -> Principal {
         let mut mac = Hmac::<Sha256>::new_from_slice(gateway.principal_key.expose()).expect("HMAC takes any key");
         mac.update(credential.as_bytes());
         let hash = mac.finalize().into_bytes();
-        let id = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>();
-        Principal { id: format!("client:{id}"), kind: PrincipalKind::ClientCredential }
+        let short = u64::from_be_bytes(hash[..8].try_into().expect("a hash has 32 bytes"));
+        Principal { id: format!("client:{short:016x}"), kind: PrincipalKind::ClientCredential }
     })
 }
 

@@ -45,6 +45,8 @@ pub enum Event {
         frames: Vec<SseFrame>,
         gap: Option<Duration>,
     },
+    /// Headers that the provider means for the user whose credential it got.
+    ForItsUser(Vec<(http::HeaderName, http::HeaderValue)>),
     /// An unstreamed answer.
     Whole(Bytes),
     Ended(Good),
@@ -86,6 +88,8 @@ pub struct Tally {
     pub first_token: Option<Duration>,
     pub usage: Option<Usage>,
     pub upstream_request_id: Option<String>,
+    /// The key has nothing left at this target for so long.
+    pub exhausted_for: Option<Duration>,
 }
 
 /// An attempt under way.
@@ -265,8 +269,15 @@ impl Attempt {
         self.stage = Stage::Sent;
         self.pace.sent(Instant::now());
         self.armed = None;
-        self.tally.lock().upstream_request_id = judge::upstream_request_id(&upstream.headers);
+        {
+            let mut tally = self.tally.lock();
+            tally.upstream_request_id = judge::upstream_request_id(&upstream.headers);
+            tally.exhausted_for = judge::exhausted_for(&upstream.headers);
+        }
         let kind = judge::judge_head(upstream.status, &upstream.headers, self.spec.streams);
+        if self.spec.forwards_client_auth && kind != Judged::Refusal {
+            self.events.push_back(Event::ForItsUser(judge::for_its_user(&upstream.headers)));
+        }
         let upstream = Box::new(upstream);
         self.state = match kind {
             Judged::Refusal => State::Refusal(upstream, Vec::new()),
@@ -520,7 +531,8 @@ impl Attempt {
         let tally = self.tally.lock();
         Evidence {
             observation,
-            connected: self.stage > Stage::Connecting || self.headers_seen,
+            // Asked anew: the marks may have moved in the very poll that ended it.
+            connected: self.marks.stage() > Stage::Connecting || self.headers_seen,
             reused_connection: self.marks.reused(),
             headers_seen: self.headers_seen,
             bytes: tally.bytes,

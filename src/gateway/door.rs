@@ -134,7 +134,7 @@ impl Door {
             entries.extend(published.filter(|entry| !settings.routes.contains_key(&entry.id)).collect::<Vec<_>>());
         }
         let headers = vec![(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
-        Answer { status: 200, headers, body: model_list(&entries, 0) }
+        Answer { status: 200, headers, body: model_list(&entries, self.0.started) }
     }
 }
 

@@ -10,6 +10,7 @@ use crate::domain::ids::{ProviderName, RouteName, TargetName};
 use crate::domain::record::{AttemptOutcome, Purpose, Record};
 use crate::domain::task::{Task, TaskReason};
 use crate::domain::usage::Usage;
+use crate::gateway::settings::Target;
 use crate::telemetry::{Counters, Gauges, Histograms, Label, Raised, Scope, Sums};
 use std::time::Duration;
 
@@ -65,29 +66,56 @@ const GAPS: [f64; 13] = [0.005, 0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 1.2, 2.5
 /// The role's metrics.
 #[derive(Debug)]
 pub struct Metrics {
+    exchanges: Exchanges,
+    attempts: Attempts,
+    limits: Limits,
+}
+
+#[derive(Debug)]
+struct Exchanges {
     requests: Counters<3>,
     request_duration: Histograms<2>,
     overhead: Histograms<0>,
-    attempts: Counters<6>,
+    tasks: Counters<2>,
+    fallbacks: Counters<4>,
+    keepalives: Counters<0>,
+}
+
+#[derive(Debug)]
+struct Attempts {
+    ended: Counters<6>,
     first_token: Histograms<2>,
     gap: Histograms<1>,
     inflight: Gauges<1>,
-    fallbacks: Counters<4>,
     own_timeouts: Counters<2>,
     tokens: Counters<2>,
     cost: Sums<3>,
-    tasks: Counters<2>,
+}
+
+#[derive(Debug)]
+struct Limits {
     journal_full: Counters<0>,
     bounds: Counters<1>,
     records_dropped: Counters<0>,
     key_pool_cooling: Gauges<1>,
-    keepalives: Counters<0>,
 }
 
 impl Metrics {
     /// Registers everything below `scope`.
     #[must_use]
     pub fn new(scope: &Scope) -> Self {
+        Self { exchanges: Exchanges::new(scope), attempts: Attempts::new(scope), limits: Limits::new(scope) }
+    }
+
+    /// Counts an attempt as under way until the guard is dropped.
+    #[must_use]
+    pub fn attempt_under_way(&self, target: &TargetName) -> Raised {
+        self.attempts.inflight.raise([target])
+    }
+}
+
+impl Exchanges {
+    fn new(scope: &Scope) -> Self {
         Self {
             requests: Counters::new(
                 scope,
@@ -109,7 +137,22 @@ impl Metrics {
                 [],
                 &OVERHEADS,
             ),
-            attempts: Counters::new(
+            tasks: Counters::new(scope, "tasks_total", "Requests by task and by who said it.", ["task", "source"]),
+            fallbacks: Counters::new(
+                scope,
+                "fallbacks_total",
+                "Moves from one target to the next, by why.",
+                ["from", "to", "cause", "phase"],
+            ),
+            keepalives: Counters::new(scope, "keepalives_total", "Keep-alive comments sent to clients.", []),
+        }
+    }
+}
+
+impl Attempts {
+    fn new(scope: &Scope) -> Self {
+        Self {
+            ended: Counters::new(
                 scope,
                 "attempts_total",
                 "Attempts at targets by how they ended.",
@@ -130,12 +173,6 @@ impl Metrics {
                 &GAPS,
             ),
             inflight: Gauges::new(scope, "inflight", "Attempts under way.", ["target"]),
-            fallbacks: Counters::new(
-                scope,
-                "fallbacks_total",
-                "Moves from one target to the next, by why.",
-                ["from", "to", "cause", "phase"],
-            ),
             own_timeouts: Counters::new(
                 scope,
                 "own_timeouts_total",
@@ -149,7 +186,13 @@ impl Metrics {
                 "USD billed at targets with a known price.",
                 ["target", "team", "purpose"],
             ),
-            tasks: Counters::new(scope, "tasks_total", "Requests by task and by who said it.", ["task", "source"]),
+        }
+    }
+}
+
+impl Limits {
+    fn new(scope: &Scope) -> Self {
+        Self {
             journal_full: Counters::new(
                 scope,
                 "journal_full_total",
@@ -164,14 +207,7 @@ impl Metrics {
                 [],
             ),
             key_pool_cooling: Gauges::new(scope, "key_pool_cooling", "Keys of a pool that rest.", ["provider"]),
-            keepalives: Counters::new(scope, "keepalives_total", "Keep-alive comments sent to clients.", []),
         }
-    }
-
-    /// Counts an attempt as under way until the guard is dropped.
-    #[must_use]
-    pub fn attempt_under_way(&self, target: &TargetName) -> Raised {
-        self.inflight.raise([target])
     }
 }
 
@@ -194,12 +230,12 @@ impl AttemptEnded<'_> {
             Some(failure) => (Some(failure.cause), Some(failure.phase), Some(failure.side)),
             None => (None, None, None),
         };
-        metrics.attempts.one([self.target, self.task, &self.outcome, &cause, &phase, &side]);
+        metrics.attempts.ended.one([self.target, self.task, &self.outcome, &cause, &phase, &side]);
         if let Some(clock) = self.clock {
-            metrics.own_timeouts.one([&clock, self.target]);
+            metrics.attempts.own_timeouts.one([&clock, self.target]);
         }
         if let Some(waited) = self.first_token {
-            metrics.first_token.observe([self.target, self.task], waited);
+            metrics.attempts.first_token.observe([self.target, self.task], waited);
         }
         if let Some(usage) = self.usage {
             for (kind, count) in [
@@ -209,12 +245,12 @@ impl AttemptEnded<'_> {
                 (TokenKind::Reasoning, usage.reasoning),
             ] {
                 if count > 0 {
-                    metrics.tokens.add([self.target, &kind], count);
+                    metrics.attempts.tokens.add([self.target, &kind], count);
                 }
             }
         }
         if let Some(usd) = self.cost_usd {
-            metrics.cost.add([self.target, &Team::None, &self.purpose], usd);
+            metrics.attempts.cost.add([self.target, &Team::None, &self.purpose], usd);
         }
         tracing::debug!(
             target: "tautline::attempt",
@@ -234,7 +270,7 @@ pub struct GapSeen<'a> {
 
 impl GapSeen<'_> {
     pub fn emit(&self, metrics: &Metrics) {
-        metrics.gap.observe([self.target], self.gap);
+        metrics.attempts.gap.observe([self.target], self.gap);
     }
 }
 
@@ -247,7 +283,7 @@ pub struct FellBack<'a> {
 
 impl FellBack<'_> {
     pub fn emit(&self, metrics: &Metrics) {
-        metrics.fallbacks.one([self.from, self.to, &self.failure.cause, &self.failure.phase]);
+        metrics.exchanges.fallbacks.one([self.from, self.to, &self.failure.cause, &self.failure.phase]);
     }
 }
 
@@ -264,11 +300,68 @@ pub struct Settled<'a> {
 impl Settled<'_> {
     pub fn emit(&self, metrics: &Metrics) {
         let (route, task) = (self.route.cloned(), self.task.cloned());
-        metrics.requests.one([&route, &task, &self.record.outcome]);
-        metrics.request_duration.observe([&route, &task], self.total);
-        metrics.overhead.observe([], self.overhead);
+        metrics.exchanges.requests.one([&route, &task, &self.record.outcome]);
+        metrics.exchanges.request_duration.observe([&route, &task], self.total);
+        metrics.exchanges.overhead.observe([], self.overhead);
         if let (Some(task), Some(reason)) = (self.task, self.task_reason) {
-            metrics.tasks.one([task, &reason]);
+            metrics.exchanges.tasks.one([task, &reason]);
+        }
+    }
+}
+
+/// The span of an exchange. Fields by the GenAI semantic conventions where they
+/// have a name for it (`gen_ai.request.model`).
+pub struct ExchangeSpan<'a> {
+    pub record: &'a Record,
+}
+
+impl ExchangeSpan<'_> {
+    #[must_use]
+    pub fn open(&self) -> tracing::Span {
+        let record = self.record;
+        tracing::info_span!(
+            target: "tautline::exchange",
+            "exchange",
+            id = record.id,
+            gen_ai.operation.name = "chat",
+            gen_ai.request.model = record.model,
+            tautline.route = record.route,
+            tautline.task = record.task,
+            tautline.stream = record.stream,
+        )
+    }
+}
+
+/// The span of one attempt, a child of its exchange's.
+pub struct AttemptSpan<'a> {
+    pub target: &'a Target,
+    pub purpose: Purpose,
+    /// Counted from 1.
+    pub place: usize,
+}
+
+impl AttemptSpan<'_> {
+    #[must_use]
+    pub fn open(&self) -> tracing::Span {
+        tracing::info_span!(
+            target: "tautline::attempt",
+            "attempt",
+            gen_ai.request.model = self.target.model,
+            tautline.target = self.target.name.as_str(),
+            tautline.purpose = self.purpose.as_str(),
+            tautline.attempt = self.place,
+            error.type = tracing::field::Empty,
+            tautline.phase = tracing::field::Empty,
+            tautline.side = tracing::field::Empty,
+        )
+    }
+
+    /// Writes how it ended; the span ends when it is dropped.
+    pub fn close(span: &tracing::Span, failure: Option<&Failure>) {
+        if let Some(failure) = failure {
+            span.record("error.type", failure.cause.as_str());
+            span.record("tautline.phase", failure.phase.as_str());
+            span.record("tautline.side", failure.side.as_str());
         }
     }
 }
@@ -278,8 +371,8 @@ pub struct JournalFull;
 
 impl JournalFull {
     pub fn emit(&self, metrics: &Metrics) {
-        metrics.journal_full.one([]);
-        metrics.bounds.one([&Bound::Journal]);
+        metrics.limits.journal_full.one([]);
+        metrics.limits.bounds.one([&Bound::Journal]);
     }
 }
 
@@ -288,7 +381,7 @@ pub struct BoundHit(pub Bound);
 
 impl BoundHit {
     pub fn emit(&self, metrics: &Metrics) {
-        metrics.bounds.one([&self.0]);
+        metrics.limits.bounds.one([&self.0]);
     }
 }
 
@@ -297,8 +390,8 @@ pub struct RecordDropped;
 
 impl RecordDropped {
     pub fn emit(&self, metrics: &Metrics) {
-        metrics.records_dropped.one([]);
-        metrics.bounds.one([&Bound::Records]);
+        metrics.limits.records_dropped.one([]);
+        metrics.limits.bounds.one([&Bound::Records]);
     }
 }
 
@@ -310,7 +403,7 @@ pub struct KeysCooling<'a> {
 
 impl KeysCooling<'_> {
     pub fn emit(&self, metrics: &Metrics) {
-        metrics.key_pool_cooling.set([self.provider], i64::try_from(self.count).unwrap_or(i64::MAX));
+        metrics.limits.key_pool_cooling.set([self.provider], i64::try_from(self.count).unwrap_or(i64::MAX));
     }
 }
 
@@ -319,6 +412,6 @@ pub struct KeptAlive;
 
 impl KeptAlive {
     pub fn emit(&self, metrics: &Metrics) {
-        metrics.keepalives.one([]);
+        metrics.exchanges.keepalives.one([]);
     }
 }

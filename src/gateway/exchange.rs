@@ -10,13 +10,13 @@ mod carry;
 mod ending;
 mod visit;
 
-use crate::domain::failure::{Cause, Failure, Observation};
+use crate::domain::failure::{Cause, Evidence, Failure, Observation, classify};
 use crate::domain::record::Purpose;
 use crate::gateway::admit::Admitted;
 use crate::gateway::attempt::{Good, TargetAnswer};
-use crate::gateway::events::FellBack;
+use crate::gateway::events::{ExchangeSpan, FellBack};
 use crate::gateway::intake::{Request, intake};
-use crate::gateway::journal::{Entry, ErrorAnswer, Journal};
+use crate::gateway::journal::{Ending, Entry, ErrorAnswer, Journal};
 use crate::gateway::lifecycle::Running;
 use crate::gateway::plan::{Itinerary, PlanInput, Step, plan};
 use crate::gateway::settings::Auth;
@@ -24,17 +24,21 @@ use crate::gateway::settle::{Open, fixed_answer, ms};
 use crate::gateway::state::Gateway;
 use futures_util::future::BoxFuture;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
+use tracing::Instrument as _;
 
 /// The future that carries an exchange. Owns everything it needs: polled by
 /// the first session, or spawned when that leaves and someone still wants to
 /// read. Dropping it cancels the attempt under way; the record settles then.
 pub struct Driver {
-    future: BoxFuture<'static, ()>,
+    /// `None` once it is over.
+    future: Option<BoxFuture<'static, ()>>,
+    journal: Journal,
     own_work: Arc<AtomicU64>,
 }
 
@@ -48,9 +52,21 @@ impl Future for Driver {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(future) = self.future.as_mut() else { return Poll::Ready(()) };
         // Every poll is work of ours; what lies between them is waiting for others.
         let began = Instant::now();
-        let polled = self.future.as_mut().poll(cx);
+        let polled = std::panic::catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx)));
+        let polled = polled.unwrap_or_else(|_| {
+            // A programmer's fault ends this exchange, not the process. The
+            // record settled while the panic unwound; its reader is told here.
+            let detail = "a task of the gateway panicked".to_owned();
+            let failure = classify(&Evidence::at_door(Observation::Panic { detail }, 0));
+            self.journal.end(Ending::Error(fixed_answer(&failure)));
+            Poll::Ready(())
+        });
+        if polled.is_ready() {
+            self.future = None;
+        }
         let spent = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.own_work.fetch_add(spent, Ordering::Relaxed);
         polled
@@ -104,9 +120,9 @@ pub fn begin(gateway: &Arc<Gateway>, admitted: Admitted, mut open: Open) -> Resu
     };
     let itinerary = match plan(&input) {
         Ok(itinerary) => itinerary,
-        Err((observation, record)) => {
-            open.record.plan = record;
-            return Err(refuse(open, observation));
+        Err(unplanned) => {
+            open.record.plan = unplanned.record;
+            return Err(refuse(open, unplanned.observation));
         }
     };
     open.record.plan = itinerary.record.clone();
@@ -116,6 +132,7 @@ pub fn begin(gateway: &Arc<Gateway>, admitted: Admitted, mut open: Open) -> Resu
     let own_work = open.own_work();
     own_work.fetch_add(u64::try_from(began.elapsed().as_nanos()).unwrap_or(0), Ordering::Relaxed);
     let delivery = Delivery { stream: chat.stream, report: request.report };
+    let span = ExchangeSpan { record: &open.record }.open();
     let walk = Walk {
         running: gateway.lifecycle.enter(),
         gateway: Arc::clone(gateway),
@@ -126,7 +143,8 @@ pub fn begin(gateway: &Arc<Gateway>, admitted: Admitted, mut open: Open) -> Resu
         lost: Vec::new(),
         first_empty: None,
     };
-    Ok(Begun { driver: Driver { future: Box::pin(walk.run(itinerary)), own_work }, journal, delivery })
+    let future = Some(Box::pin(walk.run(itinerary).instrument(span)) as BoxFuture<'static, ()>);
+    Ok(Begun { driver: Driver { future, journal: journal.clone(), own_work }, journal, delivery })
 }
 
 /// Settles a refusal at our door or in plan and makes its answer.
@@ -166,6 +184,9 @@ struct Lost {
     failure: Failure,
     answer: Option<TargetAnswer>,
     client_auth: bool,
+    /// A form of the request that was ours; sent again in another one, it says
+    /// nothing about the exchange.
+    resent: bool,
     /// When this target is free again, if it said so.
     free_at: Option<Instant>,
 }
@@ -252,5 +273,26 @@ fn next_fit(steps: &[Step], from: usize, window_over: Option<u64>) -> Option<usi
 impl Lost {
     fn client_auth(step: &Step) -> bool {
         matches!(step.target.provider.auth, Auth::Client)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_ends_its_exchange_as_internal_and_nothing_else() {
+        let journal = Journal::new(1000);
+        let mut reader = journal.attach(0).expect("new");
+        let driver = Driver {
+            future: Some(Box::pin(async { panic!("a programmer's fault") })),
+            journal,
+            own_work: Arc::default(),
+        };
+        driver.await;
+        match reader.batch(true).await.ending {
+            Some(Ending::Error(answer)) => assert_eq!(answer.status, 500),
+            other => panic!("{other:?}"),
+        }
     }
 }

@@ -7,6 +7,7 @@
 use crate::domain::failure::Observation;
 use crate::domain::ids::{RouteName, TargetName};
 use crate::domain::task::{Task, TaskReason};
+use crate::domain::usage::Price;
 use crate::gateway::provider::catalog::Catalog;
 use crate::gateway::settings::{
     Capabilities, Deadlines, Params, Provider, RouteKind, Settings, Target, built_in, nearest,
@@ -53,7 +54,14 @@ pub struct Refused {
 
 /// Targets made for names that were passed through, most recently used kept.
 #[derive(Debug, Default)]
-pub struct OnDemand(Mutex<(u64, HashMap<String, (u64, Arc<Target>)>)>);
+pub struct OnDemand(Mutex<Kept>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    turn: u64,
+    /// By name: when it was last used, counted in turns.
+    targets: HashMap<String, (u64, Arc<Target>)>,
+}
 
 /// Understands a chat request.
 ///
@@ -256,7 +264,7 @@ impl OnDemand {
     fn target(&self, settings: &Settings, provider: &Arc<Provider>, model: &str) -> Arc<Target> {
         let name = format!("{}/{model}", provider.name);
         let mut guard = self.0.lock();
-        let (turn, kept) = &mut *guard;
+        let Kept { turn, targets: kept } = &mut *guard;
         *turn += 1;
         if let Some((used, target)) = kept.get_mut(&name)
             && Arc::ptr_eq(&target.provider, provider)
@@ -269,7 +277,7 @@ impl OnDemand {
         {
             kept.remove(&oldest);
         }
-        let (window, price) = settings.models.get(model).copied().or_else(|| built_in(model)).unwrap_or_default();
+        let (window, price) = known(settings, model);
         let target = Arc::new(Target {
             name: TargetName::new(name.as_str()),
             label: TargetName::new(format!("{}/*", provider.name)),
@@ -286,4 +294,12 @@ impl OnDemand {
         kept.insert(name, (*turn, Arc::clone(&target)));
         target
     }
+}
+
+/// Window and price of a name that is passed through: what `[models]` says,
+/// else what the built-in table does.
+fn known(settings: &Settings, model: &str) -> (Option<u64>, Option<Price>) {
+    let (window, price) = settings.models.get(model).copied().unwrap_or_default();
+    let built_in = built_in(model);
+    (window.or(built_in.map(|(window, _)| window)), price.or(built_in.map(|(_, price)| price)))
 }

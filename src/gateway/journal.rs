@@ -58,6 +58,8 @@ pub struct HeadFacts {
     pub task: String,
     pub attempts: usize,
     pub warnings: Vec<String>,
+    /// What the provider tells its own user, under `auth = "client"`.
+    pub provider_headers: Vec<(http::HeaderName, http::HeaderValue)>,
 }
 
 /// Why the last reader went.
@@ -272,7 +274,7 @@ impl Reader {
         let skip = usize::try_from(slot.cursor.saturating_sub(inner.base)).unwrap_or(usize::MAX);
         batch.entries.extend(inner.entries.iter().skip(skip).cloned());
         slot.cursor += batch.entries.len() as u64;
-        batch.ending = inner.ending.clone();
+        batch.ending.clone_from(&inner.ending);
         if batch.entries.is_empty() && batch.ending.is_none() && !batch.reset {
             slot.waker = Some(cx.waker().clone());
             return Poll::Pending;

@@ -37,6 +37,14 @@ pub struct Itinerary {
     pub record: PlanRecord,
 }
 
+/// Why there is no itinerary, and the plan as far as it came, for the record.
+#[derive(Debug)]
+pub struct Unplanned {
+    /// Always [`Observation::NoFit`].
+    pub observation: Observation,
+    pub record: PlanRecord,
+}
+
 /// One stop of the itinerary.
 #[derive(Debug, Clone)]
 pub struct Step {
@@ -47,9 +55,8 @@ pub struct Step {
 /// Plans, or says why nothing fits.
 ///
 /// # Errors
-/// [`Observation::NoFit`] with each candidate's reason, and the plan as far as
-/// it came, for the record.
-pub fn plan(input: &PlanInput<'_>) -> Result<Itinerary, (Observation, PlanRecord)> {
+/// [`Unplanned`], with each candidate's reason.
+pub fn plan(input: &PlanInput<'_>) -> Result<Itinerary, Box<Unplanned>> {
     let mut record = PlanRecord {
         needs: input.needs.iter().map(|need| need.as_str().to_owned()).collect(),
         input_tokens: input.input_tokens,
@@ -73,7 +80,7 @@ pub fn plan(input: &PlanInput<'_>) -> Result<Itinerary, (Observation, PlanRecord
     }
     if steps.is_empty() {
         let rejected = record.rejected.iter().map(|one| (one.target.clone(), one.reason.clone())).collect();
-        return Err((Observation::NoFit { rejected, context_alone }, record));
+        return Err(Box::new(Unplanned { observation: Observation::NoFit { rejected, context_alone }, record }));
     }
     Ok(Itinerary { steps, record })
 }
@@ -131,7 +138,10 @@ mod tests {
     use super::*;
     use crate::gateway::settings::{RawProvider, RawSettings, RawTarget, Settings};
 
-    fn targets(list: &[(&str, Option<u64>, Option<&[&str]>)]) -> Vec<(Arc<Target>, String)> {
+    /// Name, window, capabilities.
+    type Sketch<'a> = (&'a str, Option<u64>, Option<&'a [&'a str]>);
+
+    fn targets(list: &[Sketch<'_>]) -> Vec<(Arc<Target>, String)> {
         let mut raw = RawSettings::default();
         raw.providers.insert(
             "p".into(),
@@ -153,7 +163,7 @@ mod tests {
                 },
             );
         }
-        let settings = Settings::check(raw, &|_| Err(String::new())).expect("valid");
+        let settings = Settings::check(&raw, &|_| Err(String::new())).expect("valid");
         list.iter().map(|(name, ..)| (Arc::clone(&settings.targets[*name]), "listed".to_owned())).collect()
     }
 
@@ -171,8 +181,10 @@ mod tests {
         };
         match plan(&input) {
             Ok(itinerary) => Ok(itinerary.steps.iter().map(|step| step.target.name.to_string()).collect()),
-            Err((Observation::NoFit { context_alone, .. }, _)) => Err(context_alone),
-            Err(_) => unreachable!("plan refuses with NoFit only"),
+            Err(unplanned) => match unplanned.observation {
+                Observation::NoFit { context_alone, .. } => Err(context_alone),
+                other => unreachable!("plan refuses with NoFit only, not {other:?}"),
+            },
         }
     }
 

@@ -240,7 +240,7 @@ pub async fn list(store: &Store, query: &RecordQuery) -> Result<RecordPage, sqlx
     .bind(limit)
     .fetch_all(store.pool())
     .await?;
-    let records: Vec<Record> = rows.iter().filter_map(|row| read(row.get("body"))).collect();
+    let records: Vec<Record> = rows.iter().filter_map(|row| read(row.get::<&str, _>("body"))).collect();
     let next = (rows.len() == limit as usize).then(|| records.last().map(|record| record.id.clone())).flatten();
     Ok(RecordPage { records, next })
 }
@@ -259,10 +259,10 @@ pub async fn find(store: &Store, id: &str) -> Result<Option<Record>, sqlx::Error
     };
     let rows = sqlx::query(sql).bind(id).fetch_all(store.pool()).await?;
     let ambiguous = id != "last" && rows.len() > 1;
-    Ok(rows.first().filter(|_| !ambiguous).and_then(|row| read(row.get("body"))))
+    Ok(rows.first().filter(|_| !ambiguous).and_then(|row| read(row.get::<&str, _>("body"))))
 }
 
 /// A row that cannot be read was written by another version; it is skipped.
-fn read(body: String) -> Option<Record> {
-    serde_json::from_str(&body).ok()
+fn read(body: &str) -> Option<Record> {
+    serde_json::from_str(body).ok()
 }

@@ -44,6 +44,7 @@ impl ReplyHeaders {
         headers.extend(value("x-tautline-target", &facts.target));
         headers.extend(value("x-tautline-task", &facts.task));
         headers.extend(value("x-tautline-attempts", &facts.attempts.to_string()));
+        headers.extend(facts.provider_headers);
         if !facts.warnings.is_empty() {
             headers.extend(value("x-tautline-warning", &facts.warnings.join("; ")));
         }
@@ -83,7 +84,7 @@ pub async fn read(
     delivery: Delivery,
     headers: &ReplyHeaders,
 ) {
-    let mut delivering = Delivering { gateway, session, reader, headers, head_sent: false };
+    let mut delivering = Delivering { gateway, session, reader, headers, head_sent: false, notes: Vec::new() };
     let delivered = if delivery.stream { delivering.stream().await } else { delivering.whole().await };
     if let Err(error) = delivered {
         delivering.reader.depart(match error {
@@ -99,6 +100,8 @@ struct Delivering<'a> {
     reader: Reader,
     headers: &'a ReplyHeaders,
     head_sent: bool,
+    /// Notes that came before the headers could go out.
+    notes: Vec<Entry>,
 }
 
 /// What there is to do next.
@@ -111,8 +114,6 @@ impl Delivering<'_> {
     async fn stream(&mut self) -> Result<(), SendError> {
         let bounds = &self.gateway.settings.bounds;
         let mut due = Instant::now() + bounds.headers_hold_max;
-        // Lines of a report that came while headers were held.
-        let mut entries = Vec::new();
         loop {
             match self.wake(due, true).await? {
                 Wake::Silence if self.head_sent => {
@@ -120,10 +121,7 @@ impl Delivering<'_> {
                     KeptAlive.emit(&self.gateway.metrics);
                 }
                 // Nothing was shown yet: keep-alives begin, fallback goes on inside.
-                Wake::Silence => {
-                    self.send_head().await?;
-                    self.session.send(encode(std::mem::take(&mut entries), None)).await?;
-                }
+                Wake::Silence => self.send_head().await?,
                 Wake::Batch(batch) => {
                     if let (false, Some(Ending::Error(answer))) = (self.head_sent, &batch.ending)
                         && !batch.entries.iter().any(|entry| !matches!(entry, Entry::Note(_)))
@@ -131,15 +129,16 @@ impl Delivering<'_> {
                         return self.error(answer.clone()).await;
                     }
                     if !self.head_sent && only_notes(&batch) {
-                        entries.extend(batch.entries);
+                        self.notes.extend(batch.entries);
                         continue;
                     }
                     if !self.head_sent {
                         self.send_head().await?;
                     }
                     let ended = batch.ending.is_some();
+                    let mut entries = std::mem::take(&mut self.notes);
                     entries.extend(batch.entries);
-                    self.session.send(encode(std::mem::take(&mut entries), batch.ending)).await?;
+                    self.session.send(encode(entries, batch.ending)).await?;
                     if ended {
                         return self.session.finish().await;
                     }
@@ -162,7 +161,7 @@ impl Delivering<'_> {
     async fn whole(&mut self) -> Result<(), SendError> {
         let mut assembler = Assembler::default();
         let mut whole: Option<Bytes> = None;
-        let never = Instant::now() + std::time::Duration::from_secs(365 * 24 * 3600);
+        let never = Instant::now() + std::time::Duration::from_hours(8760);
         loop {
             let Wake::Batch(batch) = self.wake(never, false).await? else { continue };
             if batch.reset {

@@ -11,6 +11,7 @@ use crate::gateway::record::RecordSink;
 use crate::gateway::settings::{Auth, Settings};
 use crate::gateway::settle::Settling;
 use std::sync::Arc;
+use tokio::sync::Notify;
 
 /// One gateway: its settings and everything that outlives an exchange.
 #[derive(Debug)]
@@ -23,8 +24,12 @@ pub struct Gateway {
     pub metrics: Arc<Metrics>,
     pub lifecycle: Lifecycle,
     pub settling: Settling,
+    /// Unix second at which this process began.
+    pub started: u64,
     /// Keys the hash that makes a principal of a caller's own credential.
     pub principal_key: Secret<[u8; 32]>,
+    /// A key's login failed; it should be asked for anew.
+    pub keys_due: Notify,
     /// Some provider gets the caller's own credential.
     pub forwards_credentials: bool,
 }
@@ -50,7 +55,9 @@ impl Gateway {
             on_demand: OnDemand::default(),
             metrics,
             lifecycle,
+            started: u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or(0),
             principal_key,
+            keys_due: Notify::new(),
             forwards_credentials,
         }
     }

@@ -105,7 +105,7 @@ fn bad_bodies() -> Vec<Bad> {
             "a model name of a megabyte",
             format!(r#"{{"model":"{}","messages":[{{"role":"user"}}]}}"#, "m".repeat(1 << 20)),
             Some("model"),
-            "at most 512 bytes",
+            "at most 256 bytes",
         ),
     ]
 }

@@ -10,3 +10,4 @@ mod keys;
 mod passthrough;
 mod patience;
 mod routes;
+mod statuses;

@@ -111,8 +111,9 @@ fn phase_of(evidence: &Evidence, cause: Cause) -> Phase {
 
 const fn confidence_of(evidence: &Evidence) -> Confidence {
     match &evidence.observation {
-        Observation::Refused { by_wording: true, .. } => Confidence::Probable,
-        Observation::ErrorFrame { code: None, .. } => Confidence::Probable,
+        Observation::Refused { by_wording: true, .. } | Observation::ErrorFrame { code: None, .. } => {
+            Confidence::Probable
+        }
         _ => Confidence::Certain,
     }
 }
@@ -161,7 +162,7 @@ fn observation_facts(evidence: &Evidence, facts: &mut Vec<Fact>) {
             facts.push(Fact::Bound { what: "output_bytes_max".to_owned(), limit: *limit_bytes });
         }
         Observation::Clock { clock, limit_ms, elapsed_ms, source } => {
-            facts.push(Fact::Clock { clock: *clock, limit_ms: *limit_ms, elapsed_ms: *elapsed_ms, source: *source })
+            facts.push(Fact::Clock { clock: *clock, limit_ms: *limit_ms, elapsed_ms: *elapsed_ms, source: *source });
         }
         Observation::Connect { errno, detail: text } => {
             facts.extend(errno.map(errno_fact));

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 /// The state an attempt was in when it ended, and what ended it.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, not a state")]
 pub struct Evidence {
     /// The first thing, in time, that ended it.
     pub observation: Observation,

@@ -3,7 +3,7 @@
 use crate::domain::failure::{Observation, RefusalKind};
 use crate::gateway::provider::pace::Fired;
 use crate::gateway::provider::transport::Upstream;
-use crate::wire::chat::{ErrorFields, Finish, WholeFacts, read_refusal, read_whole};
+use crate::wire::chat::{ErrorFields, Finish, WholeFacts, duration_text_ms, read_refusal, read_whole};
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -88,21 +88,36 @@ pub fn refusal(upstream: &Upstream, body: &[u8], client_auth: bool, now: SystemT
 /// Headers of a target's own refusal that go back with it: its content type
 /// and wait; under `auth = "client"` also what the provider tells its user.
 fn passed_on(headers: &HeaderMap, client_auth: bool) -> Vec<(HeaderName, HeaderValue)> {
+    let plain = [CONTENT_TYPE, RETRY_AFTER].into_iter();
+    let plain = plain.filter_map(|name| Some((name.clone(), headers.get(&name)?.clone())));
+    let of_the_user = if client_auth { for_its_user(headers) } else { Vec::new() };
+    plain.chain(of_the_user).collect()
+}
+
+/// What a provider tells the user whose credential it got (design.md, section 5).
+pub fn for_its_user(headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
+    const PREFIXES: [&str; 4] = ["x-ratelimit-", "anthropic-ratelimit-", "x-codex-", "openai-"];
     headers
         .iter()
         .filter(|(name, _)| {
-            let text = name.as_str();
-            **name == CONTENT_TYPE
-                || **name == RETRY_AFTER
-                || (client_auth
-                    && (text.starts_with("x-ratelimit-")
-                        || text.starts_with("anthropic-ratelimit-")
-                        || text.starts_with("x-codex-")
-                        || text.starts_with("openai-")
-                        || text == "x-should-retry"))
+            let name = name.as_str();
+            name == "x-should-retry" || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
         })
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect()
+}
+
+/// How long a key has nothing left at this target, where a good answer says
+/// so: `x-ratelimit-remaining-*` is 0 and `x-ratelimit-reset-*` names the wait
+/// (OpenAI API reference, "Rate limits in headers").
+pub fn exhausted_for(headers: &HeaderMap) -> Option<Duration> {
+    let text = |name: String| headers.get(name).and_then(|value| value.to_str().ok());
+    ["requests", "tokens"]
+        .iter()
+        .filter(|what| text(format!("x-ratelimit-remaining-{what}")).is_some_and(|left| left.trim() == "0"))
+        .filter_map(|what| duration_text_ms(text(format!("x-ratelimit-reset-{what}"))?))
+        .max()
+        .map(Duration::from_millis)
 }
 
 /// An error frame in a 200.
@@ -148,4 +163,37 @@ pub fn judge_whole(body: &[u8]) -> Result<WholeFacts, Observation> {
     }
     let accepted = facts.has_answer || matches!(facts.finish, Some(Finish::Length | Finish::ContentFilter));
     if accepted { Ok(facts) } else { Err(Observation::Empty) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_with_nothing_left_rests_until_its_reset() {
+        let headers = |pairs: &[(&'static str, &'static str)]| -> HeaderMap {
+            pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+        };
+        let left = headers(&[("x-ratelimit-remaining-requests", "9"), ("x-ratelimit-reset-requests", "6m0s")]);
+        assert_eq!(exhausted_for(&left), None);
+        let none = headers(&[("x-ratelimit-remaining-tokens", "0"), ("x-ratelimit-reset-tokens", "1.5s")]);
+        assert_eq!(exhausted_for(&none), Some(Duration::from_millis(1500)));
+    }
+
+    #[test]
+    fn a_head_is_judged_by_status_and_type() {
+        let typed = |kind: &'static str| -> HeaderMap {
+            [(CONTENT_TYPE, HeaderValue::from_static(kind))].into_iter().collect()
+        };
+        for (status, kind, expected) in [
+            (200, "text/event-stream; charset=utf-8", Judged::Stream),
+            (200, "Application/JSON", Judged::Whole),
+            (200, "application/problem+json", Judged::Whole),
+            (200, "text/html", Judged::NotAnApi),
+            (404, "text/html", Judged::Refusal),
+            (307, "", Judged::Refusal),
+        ] {
+            assert_eq!(judge_head(status, &typed(kind), true), expected, "{status} {kind}");
+        }
+    }
 }

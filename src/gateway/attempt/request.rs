@@ -18,6 +18,7 @@ const WITH_CREDENTIAL: [&str; 4] = ["authorization", "openai-organization", "ope
 
 /// All that one attempt needs to know.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, not a state")]
 pub struct AttemptSpec {
     pub target: Arc<Target>,
     pub limits: Limits,
@@ -64,7 +65,7 @@ pub fn outgoing(target: &Target, credential: Credential, client: &HeaderMap, bod
     match (credential, &target.provider.auth) {
         (Credential::Client, Auth::Client) => forward(&WITH_CREDENTIAL),
         (Credential::Key(place), Auth::Keys(keys)) => {
-            headers.extend(keys.get(place).map(|key| (AUTHORIZATION, bearer(key))));
+            headers.extend(keys.get(place).map(|key| (AUTHORIZATION, bearer(&key.secret()))));
         }
         _ => {}
     }

@@ -6,7 +6,7 @@ use crate::domain::deadline::Clock;
 use crate::domain::failure::{Cause, Failure, Observation, classify};
 use crate::domain::record::{AttemptOutcome, Purpose};
 use crate::gateway::attempt::{Attempt, AttemptSpec, Credential, Event, Good, Interrupted, outgoing};
-use crate::gateway::events::{Bound, BoundHit, GapSeen, JournalFull};
+use crate::gateway::events::{AttemptSpan, Bound, BoundHit, GapSeen, JournalFull};
 use crate::gateway::journal::Entry;
 use crate::gateway::lifecycle::Stage;
 use crate::gateway::plan::Step;
@@ -14,7 +14,9 @@ use crate::gateway::provider::pool::Picked;
 use crate::gateway::settle::{BegunAttempt, ms};
 use crate::wire::chat::chunks_of_whole;
 use futures_util::FutureExt as _;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tracing::Instrument as _;
 
 /// A target that is always ready would keep the reader from its turn; after so
 /// many bytes of payload it gets one.
@@ -40,8 +42,9 @@ impl Walk {
         self.warn_of_drops(step, &form.rewritten.dropped);
         let spec = self.spec(step, form, picked, first_target);
         let mut attempt = Attempt::start(spec, request, &self.gateway.transport, self.open.accepted());
+        let tally = attempt.tally();
         let begun = BegunAttempt {
-            tally: attempt.tally(),
+            tally: Arc::clone(&tally),
             purpose,
             limit: step.limits.first_token,
             waited,
@@ -53,12 +56,19 @@ impl Walk {
         self.journal.set_head(|head| {
             step.target.name.as_str().clone_into(&mut head.target);
             head.attempts = attempts;
+            head.provider_headers.clear();
         });
-        let mut outcome = self.follow(step, &mut attempt).await;
+        let span = AttemptSpan { target: &step.target, purpose, place: attempts }.open();
+        let mut outcome = self.follow(step, &mut attempt).instrument(span.clone()).await;
         if matches!(&outcome, Err(interrupted) if interrupted.failure.cause == Cause::Empty) && self.journal.shown() {
             // Its reasoning was shown already: the answer is what it is.
             outcome = Ok(Good::default());
         }
+        if let (Some(key), Some(wait)) = (key, tally.lock().exhausted_for) {
+            // A good answer may say that it was the last one for a while.
+            self.gateway.memory.cool(&step.target, key, Cause::RateLimited, Some(wait), Instant::now());
+        }
+        AttemptSpan::close(&span, outcome.as_ref().err().map(|interrupted| &interrupted.failure));
         match &outcome {
             Ok(_) => self.open.end_attempt(AttemptOutcome::Ok, None),
             Err(interrupted) => {
@@ -113,6 +123,7 @@ impl Walk {
                         tokio::task::yield_now().await;
                     }
                 }
+                Event::ForItsUser(headers) => self.journal.set_head(|head| head.provider_headers = headers),
                 Event::Whole(body) => self.whole(body),
                 Event::Ended(good) => return Ok(good),
                 Event::Failed(interrupted) => {
@@ -133,12 +144,14 @@ impl Walk {
             JournalFull.emit(&self.gateway.metrics);
             attempt.suspend();
             let total = step.limits.total;
-            let timed = match total.value {
-                Some(limit) => tokio::time::timeout_at((self.open.accepted() + limit).into(), room).await.ok(),
-                None => Some(room.await),
+            let in_time = if let Some(limit) = total.value {
+                tokio::time::timeout_at((self.open.accepted() + limit).into(), room).await.is_ok()
+            } else {
+                room.await;
+                true
             };
             attempt.resume();
-            if timed.is_none() {
+            if !in_time {
                 let observation = Observation::Clock {
                     clock: Clock::Total,
                     limit_ms: total.value.map_or(0, ms),

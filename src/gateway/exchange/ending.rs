@@ -39,7 +39,7 @@ impl Walk {
     /// Nothing is left to try: the failure is the first attempt's, unless every
     /// target was empty; then the first empty answer is the answer.
     pub(super) fn exhausted(mut self) {
-        let all_empty = self.lost.iter().all(|lost| lost.failure.cause == Cause::Empty);
+        let all_empty = self.lost.iter().all(|lost| lost.resent || lost.failure.cause == Cause::Empty);
         if let (true, Some(entries)) = (all_empty, self.first_empty.take()) {
             for entry in entries {
                 match entry {
@@ -53,11 +53,18 @@ impl Walk {
             if let Some(first) = self.open.record.attempts.first_mut() {
                 first.outcome = AttemptOutcome::Returned;
             }
-            let failure = self.lost.swap_remove(0).failure;
+            let first = self.first_lost();
+            let failure = self.lost.swap_remove(first).failure;
             self.open.settle(Outcome::Returned, 200, Some(&failure));
             return;
         }
-        self.failed(0);
+        let first = self.first_lost();
+        self.failed(first);
+    }
+
+    /// The first attempt that failed in a form that stood.
+    fn first_lost(&self) -> usize {
+        self.lost.iter().position(|lost| !lost.resent).unwrap_or(0)
     }
 
     fn failed(mut self, which: usize) {

@@ -31,7 +31,11 @@ pub(super) struct Form {
 
 /// What follows a lost attempt.
 enum Next {
-    Again { wait: Duration },
+    Again {
+        wait: Duration,
+    },
+    /// The same request in another form of ours.
+    Resend,
     MoveOn,
     Over,
 }
@@ -49,8 +53,10 @@ impl Walk {
                 Err(interrupted) => interrupted,
             };
             let next = self.judge(step, &form, picked, &interrupted, &mut tried);
-            self.lose(step, *interrupted);
+            let resent = matches!(next, Next::Resend);
+            self.lose(step, *interrupted, resent);
             match next {
+                Next::Resend => purpose = Purpose::Retry,
                 Next::Over => return Visit::Over,
                 Next::MoveOn => return Visit::MoveOn,
                 Next::Again { wait } => {
@@ -58,7 +64,7 @@ impl Walk {
                         && let Err(observation) = self.wait(wait, step).await
                     {
                         let failure = self.open.classify_here(observation);
-                        self.lose(step, Interrupted::without_answer(failure));
+                        self.lose(step, Interrupted::without_answer(failure), false);
                         return Visit::Over;
                     }
                     purpose = Purpose::Retry;
@@ -81,11 +87,16 @@ impl Walk {
         {
             memory.learn(target, quirk, now);
             tried.resent += 1;
-            return Next::Again { wait: Duration::ZERO };
+            return Next::Resend;
         }
         let of_the_key = matches!(cause, Cause::RateLimited | Cause::QuotaExhausted | Cause::Auth);
         if let (Picked::Key(key), true) = (picked, of_the_key) {
             memory.cool(target, key, cause, interrupted.retry_after, now);
+            let spoilt =
+                cause == Cause::Auth && target.provider.auth.keys().get(key).is_some_and(|failed| failed.spoil(now));
+            if spoilt {
+                self.gateway.keys_due.notify_one();
+            }
             tried.keys.push(key);
             if memory.has_fresh_key(target, &tried.keys, now) {
                 return Next::Again { wait: Duration::ZERO };
@@ -130,13 +141,14 @@ impl Walk {
         step.limits.total.value.is_none_or(|total| self.open.accepted() + total > Instant::now() + wait)
     }
 
-    fn lose(&mut self, step: &Step, interrupted: Interrupted) {
+    fn lose(&mut self, step: &Step, interrupted: Interrupted, resent: bool) {
         if !interrupted.empty.is_empty() && self.first_empty.is_none() {
             self.first_empty = Some(interrupted.empty);
         }
         self.lost.push(Lost {
             target: step.target.name.to_string(),
             client_auth: Lost::client_auth(step),
+            resent,
             free_at: interrupted.retry_after.map(|wait| Instant::now() + wait),
             failure: interrupted.failure,
             answer: interrupted.answer,

@@ -18,7 +18,10 @@ const NAMES_MAX: usize = 2000;
 const LIST_BYTES_MAX: usize = 4 << 20;
 const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a provider is asked for its list.
-pub const REFRESH_EVERY: Duration = Duration::from_secs(600);
+pub const REFRESH_EVERY: Duration = Duration::from_mins(10);
+
+/// How often one is asked that has not given a list yet.
+pub const FIRST_LIST_EVERY: Duration = Duration::from_secs(15);
 
 /// The lists that providers published.
 #[derive(Debug, Default)]
@@ -85,7 +88,7 @@ async fn fetch(provider: &Provider, transport: &Arc<Transport>) -> Result<Vec<St
     if let Auth::Keys(keys) = &provider.auth
         && let Some(key) = keys.first()
     {
-        headers.push((http::header::AUTHORIZATION, bearer(key)));
+        headers.push((http::header::AUTHORIZATION, bearer(&key.secret())));
     }
     headers.push((http::header::ACCEPT, http::HeaderValue::from_static("application/json")));
     let request = Outgoing {

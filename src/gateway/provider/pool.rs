@@ -17,11 +17,11 @@ use std::time::{Duration, Instant};
 /// A 429 that names no wait cools its key for this long.
 const RATE_COOLING: Duration = Duration::from_secs(30);
 /// A key without quota or with a failed login rests for this long.
-const ACCOUNT_COOLING: Duration = Duration::from_secs(600);
+const ACCOUNT_COOLING: Duration = Duration::from_mins(10);
 /// A wait longer than this is not believed.
-const COOLING_MAX: Duration = Duration::from_secs(24 * 3600);
+const COOLING_MAX: Duration = Duration::from_hours(24);
 /// How long it is remembered that a target does not take `stream` or `stream_options`.
-const QUIRK: Duration = Duration::from_secs(3600);
+const QUIRK: Duration = Duration::from_hours(1);
 const ENTRIES_MAX: usize = 8192;
 
 /// Memory of all providers and targets of one process.
@@ -145,7 +145,7 @@ impl Memory {
 #[must_use]
 pub fn bearer(key: &Secret<String>) -> http::HeaderValue {
     let mut value =
-        http::HeaderValue::try_from(format!("Bearer {}", key.expose())).expect("checked when the settings were read");
+        http::HeaderValue::try_from(format!("Bearer {}", key.expose())).expect("checked when the key was read");
     value.set_sensitive(true);
     value
 }
@@ -153,7 +153,7 @@ pub fn bearer(key: &Secret<String>) -> http::HeaderValue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gateway::settings::{RawProvider, RawSettings, RawTarget, Settings};
+    use crate::gateway::settings::{RawProvider, RawSettings, RawTarget, Resolved, Settings};
     use std::collections::BTreeMap;
     use std::sync::Arc;
 
@@ -175,7 +175,11 @@ mod tests {
                 RawTarget { provider: Some("p".into()), model: Some("m".into()), ..RawTarget::default() },
             );
         }
-        Settings::check(raw, &|reference| Ok(reference.to_owned())).expect("valid").targets
+        Settings::check(&raw, &|reference| {
+            Ok(Resolved { secret: Secret::new(reference.to_owned()), renew_after: None })
+        })
+        .expect("valid")
+        .targets
     }
 
     #[test]

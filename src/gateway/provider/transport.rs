@@ -44,8 +44,11 @@ const PIECE: usize = 64 << 10;
 /// Connections to all providers.
 pub struct Transport {
     connector: TransportConnector,
-    resolved: Mutex<HashMap<(String, u16), (Instant, Vec<SocketAddr>)>>,
+    resolved: Mutex<HashMap<(String, u16), Resolved>>,
 }
+
+/// Addresses of a host, and when they were asked for.
+type Resolved = (Instant, Vec<SocketAddr>);
 
 impl std::fmt::Debug for Transport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

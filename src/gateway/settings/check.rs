@@ -2,15 +2,15 @@
 
 use super::limits::{Bounds, Deadlines, Endpoint};
 use super::raw::{RawModel, RawPrice, RawProvider, RawRoute, RawSettings, RawTarget};
-use super::{Fault, nearest};
+use super::{Fault, Key, Resolved, built_in, nearest};
 use crate::domain::ids::{ProviderName, RouteName, TargetName};
-use crate::domain::secret::Secret;
 use crate::domain::task::Task;
 use crate::domain::usage::Price;
 use crate::wire::chat::Need;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// A checked snapshot. Exchanges keep the one they began with.
 #[derive(Debug)]
@@ -45,9 +45,20 @@ pub struct Provider {
 pub enum Auth {
     None,
     /// Ours; two or more are a pool.
-    Keys(Vec<Secret<String>>),
+    Keys(Vec<Key>),
     /// The caller's own, forwarded to this provider only.
     Client,
+}
+
+impl Auth {
+    /// The keys, if there are any.
+    #[must_use]
+    pub fn keys(&self) -> &[Key] {
+        match self {
+            Self::Keys(keys) => keys,
+            Self::None | Self::Client => &[],
+        }
+    }
 }
 
 /// Provider and model, and what it can do.
@@ -127,15 +138,15 @@ impl Settings {
     ///
     /// # Errors
     /// Every fault found, in the order of the sections.
-    pub fn check(raw: RawSettings, resolve: &dyn Fn(&str) -> Result<String, String>) -> Result<Self, Vec<Fault>> {
+    pub fn check(raw: &RawSettings, resolve: &dyn Fn(&str) -> Result<Resolved, String>) -> Result<Self, Vec<Fault>> {
         let mut faults = Vec::new();
         let bounds = Bounds::read(&raw.gateway, &mut faults);
         let deadlines = Deadlines::read(&raw.deadlines, "deadlines", &mut faults);
-        let listen = listen(&raw, &mut faults);
-        let providers = providers(&raw, resolve, &mut faults);
-        let targets = targets(&raw, &providers, &mut faults);
-        let tasks = tasks(&raw, &targets, &mut faults);
-        let routes = routes(&raw, &targets, &tasks, &mut faults);
+        let listen = listen(raw, &mut faults);
+        let providers = providers(raw, resolve, &mut faults);
+        let targets = targets(raw, &providers, &mut faults);
+        let tasks = tasks(raw, &targets, &mut faults);
+        let routes = routes(raw, &targets, &tasks, &mut faults);
         let models = raw
             .models
             .iter()
@@ -181,7 +192,7 @@ fn listen(raw: &RawSettings, faults: &mut Vec<Fault>) -> Vec<SocketAddr> {
 
 fn providers(
     raw: &RawSettings,
-    resolve: &dyn Fn(&str) -> Result<String, String>,
+    resolve: &dyn Fn(&str) -> Result<Resolved, String>,
     faults: &mut Vec<Fault>,
 ) -> BTreeMap<String, Arc<Provider>> {
     let mut providers = BTreeMap::new();
@@ -206,7 +217,7 @@ fn providers(
 fn provider(
     name: &str,
     raw: &RawProvider,
-    resolve: &dyn Fn(&str) -> Result<String, String>,
+    resolve: &dyn Fn(&str) -> Result<Resolved, String>,
     faults: &mut Vec<Fault>,
 ) -> Option<Provider> {
     let key = |field: &str| format!("providers.{name}.{field}");
@@ -246,14 +257,14 @@ fn provider(
 fn auth(
     name: &str,
     raw: &RawProvider,
-    resolve: &dyn Fn(&str) -> Result<String, String>,
+    resolve: &dyn Fn(&str) -> Result<Resolved, String>,
     faults: &mut Vec<Fault>,
 ) -> Auth {
     let at = format!("providers.{name}.api_key");
     match (raw.auth.as_deref(), &raw.api_key) {
         (Some("client"), None) => return Auth::Client,
         (Some("client"), Some(_)) => {
-            faults.push(Fault::new(&at, "stands beside auth = \"client\"", "keep one of the two"))
+            faults.push(Fault::new(&at, "stands beside auth = \"client\"", "keep one of the two"));
         }
         (Some(other), _) => {
             faults.push(Fault::new(
@@ -267,7 +278,9 @@ fn auth(
     }
     let references = raw.api_key.clone().map_or_else(Vec::new, super::raw::Many::into_vec);
     let keys = references.iter().filter_map(|reference| match resolve(reference) {
-        Ok(key) if http::HeaderValue::from_str(&key).is_ok() && !key.is_empty() => Some(Secret::new(key)),
+        Ok(resolved) if is_header(resolved.secret.expose()) => {
+            Some(Key::new(reference.clone(), resolved, Instant::now()))
+        }
         Ok(_) => {
             faults.push(Fault::new(
                 &at,
@@ -287,6 +300,11 @@ fn auth(
     });
     let keys: Vec<_> = keys.collect();
     if keys.is_empty() { Auth::None } else { Auth::Keys(keys) }
+}
+
+/// Whether a key can stand in a header.
+fn is_header(key: &str) -> bool {
+    !key.is_empty() && http::HeaderValue::from_str(key).is_ok()
 }
 
 fn headers(name: &str, raw: &RawProvider, faults: &mut Vec<Fault>) -> Vec<(http::HeaderName, http::HeaderValue)> {
@@ -370,18 +388,6 @@ fn target(
     for wrong in raw_target.capabilities.iter().flatten().filter(|word| !CAPABILITIES.contains(&word.as_str())) {
         faults.push(unknown(&key("capabilities"), "capability", wrong, CAPABILITIES.iter()));
     }
-    let stream_upstream = match raw_target.upstream_streaming.as_deref() {
-        None | Some("auto") => true,
-        Some("off") => false,
-        Some(other) => {
-            faults.push(Fault::new(
-                key("upstream_streaming"),
-                format!("\"{other}\" is not known"),
-                "write \"auto\" or \"off\"",
-            ));
-            true
-        }
-    };
     for fixed in ["model", "messages", "stream"] {
         let params = &raw_target.params;
         if params.drop.iter().any(|name| name == fixed)
@@ -396,13 +402,13 @@ fn target(
         }
     }
     let known = built_in(raw_target.model.as_deref().unwrap_or_default());
-    let price = price(&key("price"), raw_target.price, faults).or(known.and_then(|(_, price)| price));
+    let price = price(&key("price"), raw_target.price, faults).or(known.map(|(_, price)| price));
     Some(Target {
         name: TargetName::new(name),
         label: TargetName::new(name),
         provider: provider?,
         model: raw_target.model.clone()?,
-        context_tokens: raw_target.context_tokens.or(known.and_then(|(window, _)| window)),
+        context_tokens: raw_target.context_tokens.or(known.map(|(window, _)| window)),
         capabilities: raw_target.capabilities.clone().map_or(Capabilities::Unknown, Capabilities::Exactly),
         price,
         params: Params {
@@ -410,10 +416,21 @@ fn target(
             rename: raw_target.params.rename.clone().into_iter().collect(),
             set: raw_target.params.set.clone().into_iter().collect(),
         },
-        stream_upstream,
+        stream_upstream: stream_upstream(&key("upstream_streaming"), raw_target, faults),
         deadlines,
         on_demand: false,
     })
+}
+
+fn stream_upstream(at: &str, raw_target: &RawTarget, faults: &mut Vec<Fault>) -> bool {
+    match raw_target.upstream_streaming.as_deref() {
+        None | Some("auto") => true,
+        Some("off") => false,
+        Some(other) => {
+            faults.push(Fault::new(at, format!("\"{other}\" is not known"), "write \"auto\" or \"off\""));
+            true
+        }
+    }
 }
 
 fn tasks(
@@ -558,24 +575,4 @@ fn price(at: &str, raw: Option<RawPrice>, faults: &mut Vec<Fault>) -> Option<Pri
         faults.push(Fault::new(at, "a price is negative or no number", "write USD per million tokens"));
     }
     Some(Price { input, output, cached_input })
-}
-
-/// Window and price of well-known models, as their makers' price pages said in
-/// August 2025; `[models."NAME"]` and `[targets.NAME]` override it.
-pub fn built_in(model: &str) -> Option<(Option<u64>, Option<Price>)> {
-    const fn usd(input: f64, cached_input: f64, output: f64) -> Option<Price> {
-        Some(Price { input, output, cached_input: Some(cached_input) })
-    }
-    Some(match model {
-        "gpt-5" => (Some(400_000), usd(1.25, 0.125, 10.0)),
-        "gpt-5-mini" => (Some(400_000), usd(0.25, 0.025, 2.0)),
-        "gpt-5-nano" => (Some(400_000), usd(0.05, 0.005, 0.4)),
-        "gpt-4.1" => (Some(1_047_576), usd(2.0, 0.5, 8.0)),
-        "gpt-4.1-mini" => (Some(1_047_576), usd(0.4, 0.1, 1.6)),
-        "gpt-4o" => (Some(128_000), usd(2.5, 1.25, 10.0)),
-        "gpt-4o-mini" => (Some(128_000), usd(0.15, 0.075, 0.6)),
-        "o3" => (Some(200_000), usd(2.0, 0.5, 8.0)),
-        "o4-mini" => (Some(200_000), usd(1.1, 0.275, 4.4)),
-        _ => return None,
-    })
 }

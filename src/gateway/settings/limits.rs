@@ -123,10 +123,10 @@ const fn default_limit(clock: Clock, stream: bool) -> Option<Duration> {
     match clock {
         Clock::Connect => Some(Duration::from_secs(5)),
         Clock::Send => Some(Duration::from_secs(30)),
-        Clock::FirstToken => Some(Duration::from_secs(600)),
-        Clock::Idle | Clock::Progress => Some(Duration::from_secs(300)),
+        Clock::FirstToken => Some(Duration::from_mins(10)),
+        Clock::Idle | Clock::Progress => Some(Duration::from_mins(5)),
         Clock::Total if stream => None,
-        Clock::Total => Some(Duration::from_secs(1800)),
+        Clock::Total => Some(Duration::from_mins(30)),
     }
 }
 

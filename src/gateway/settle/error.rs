@@ -9,7 +9,7 @@ use http::{HeaderName, HeaderValue};
 use std::time::Duration;
 
 /// A known wait above this gets no `retry-after`: SDKs sleep it in silence.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
+const RETRY_AFTER_MAX: Duration = Duration::from_mins(1);
 
 /// What an error is made from.
 #[derive(Debug)]
@@ -88,7 +88,9 @@ fn waits(cause: Cause, free_in: Option<Duration>) -> Vec<(HeaderName, HeaderValu
         None => Vec::new(),
         Some(wait) if wait > RETRY_AFTER_MAX => vec![NEVER],
         // Whole seconds (RFC 9110, section 10.2.3), rounded up so that it is not too early.
-        Some(wait) => vec![(RETRY_AFTER, HeaderValue::from(wait.as_millis().div_ceil(1000).max(1) as u64))],
+        Some(wait) => {
+            vec![(RETRY_AFTER, HeaderValue::from((wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)))]
+        }
     }
 }
 

@@ -172,7 +172,6 @@ fn is_repeat(key: &str, known: &Value, value: &Value) -> bool {
 fn merge(slot: &mut Value, value: Value) {
     match (slot, value) {
         (_, Value::Null) => {}
-        (slot @ Value::Null, value) => *slot = value,
         (Value::String(text), Value::String(more)) => text.push_str(&more),
         (Value::Object(target), Value::Object(delta)) => merge_object(target, delta),
         (Value::Array(target), Value::Array(entries)) => merge_list(target, entries),

@@ -84,7 +84,7 @@ fn worded(words: &[u8]) -> Vec<u8> {
     let message = told.unwrap_or_else(|| redact(&String::from_utf8_lossy(words), WORDS_MAX));
     let message = if message.trim().is_empty() { "the target refused without a word".to_owned() } else { message };
     let error = serde_json::json!({"error": {
-        "message": message, "type": "invalid_request_error", "param": null, "code": "refused_by_target",
+        "message": message, "type": "invalid_request_error", "param": null, "code": null,
     }});
     error.to_string().into_bytes()
 }

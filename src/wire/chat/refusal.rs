@@ -234,7 +234,7 @@ fn retry_after(headers: &http::HeaderMap, now: SystemTime) -> Option<Duration> {
 pub fn duration_text_ms(text: &str) -> Option<u64> {
     let mut rest = text.trim();
     if let Ok(seconds) = rest.parse::<f64>() {
-        return (0.0..1e9).contains(&seconds).then(|| (seconds * 1000.0) as u64);
+        return (0.0..1e9).contains(&seconds).then_some((seconds * 1000.0) as u64);
     }
     let mut total = 0.0;
     while !rest.is_empty() {

@@ -41,6 +41,14 @@ impl Client {
         Self { stream, host: addr.to_string(), buf: Vec::new() }
     }
 
+    /// With a receive buffer of about this many bytes.
+    pub async fn connect_with_buffer(addr: SocketAddr, bytes: u32) -> Self {
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(bytes).expect("a size");
+        let stream = socket.connect(addr).await.expect("the gateway listens");
+        Self { stream, host: addr.to_string(), buf: Vec::new() }
+    }
+
     /// Sends bytes as they are.
     pub async fn send_raw(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).await.expect("the gateway reads");
