@@ -11,3 +11,4 @@ mod passthrough;
 mod patience;
 mod routes;
 mod statuses;
+mod tls;

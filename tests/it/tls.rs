@@ -1,0 +1,164 @@
+//! Providers behind https: a private authority that is trusted, and one that is not.
+
+use crate::support::{Client, Process, chat};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use tautline::sim::{Sim, SimSettings, answer_text};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+const PROMPT: &str = "why do ropes go slack?";
+
+/// Runs `openssl` in `folder`.
+fn openssl(folder: &Path, arguments: &str) {
+    let done = Command::new("openssl").current_dir(folder).args(arguments.split_whitespace()).output();
+    let done = done.expect("openssl is installed");
+    assert!(done.status.success(), "openssl {arguments}: {}", String::from_utf8_lossy(&done.stderr));
+}
+
+/// A certificate authority of our own, and a certificate of it for `localhost`.
+struct Authority(tempfile::TempDir);
+
+impl Authority {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
+        openssl(folder.path(), &format!("req -x509 {key} -keyout ca.key -out ca.pem -days 2 -subj /CN=authority"));
+        openssl(folder.path(), &format!("req {key} -keyout server.key -out server.csr -subj /CN=localhost"));
+        std::fs::write(folder.path().join("names"), "subjectAltName=DNS:localhost\n").expect("writable");
+        let sign = "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out server.pem -days 2";
+        openssl(folder.path(), &format!("{sign} -extfile names"));
+        Self(folder)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Takes TLS off and hands on to `sim`; ends with the test's runtime.
+    async fn terminate(&self, sim: &Sim) -> u16 {
+        let certificate = CertificateDer::from_pem_file(self.path("server.pem")).expect("a certificate");
+        let key = PrivateKeyDer::from_pem_file(self.path("server.key")).expect("a key");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key)
+            .expect("they belong together");
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let (port, behind) = (listener.local_addr().expect("bound").port(), sim.addr());
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let acceptor = acceptor.clone();
+                tokio::spawn(async move {
+                    // A peer that does not trust us goes away in the handshake.
+                    let Ok(mut front) = acceptor.accept(stream).await else { return };
+                    let mut back = TcpStream::connect(behind).await.expect("the simulator listens");
+                    let _ = tokio::io::copy_bidirectional(&mut front, &mut back).await;
+                });
+            }
+        });
+        port
+    }
+}
+
+async fn simulator() -> Sim {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    Sim::start(listener, SimSettings::default())
+}
+
+/// A process with the target `secure` at `base_url`, alone and with a spare.
+async fn process(base_url: &str, spare: &Sim, state: &Path, trusted: Option<&Path>) -> Process {
+    let config = format!(
+        "state_dir = {:?}\n[gateway]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n\
+         [log]\nexchanges = \"off\"\n[providers.tls]\ndialect = \"openai\"\nbase_url = \"{base_url}\"\nmodels = []\n\
+         [providers.spare]\ndialect = \"sim\"\nbase_url = \"{}\"\nmodels = []\n\
+         [targets.secure]\nprovider = \"tls\"\nmodel = \"sim?tokens=20\"\n\
+         [targets.spare]\nprovider = \"spare\"\nmodel = \"sim?tokens=4\"\n\
+         [routes.alone]\ntargets = [\"secure\"]\n[routes.both]\ntargets = [\"secure\", \"spare\"]\n",
+        state.display().to_string(),
+        spare.base_url()
+    );
+    let file = state.join("tautline.toml");
+    std::fs::write(&file, config).expect("writable");
+    let trusted = trusted.map(|path| path.display().to_string());
+    let environment: Vec<(&str, &str)> = trusted.iter().map(|path| ("SSL_CERT_FILE", path.as_str())).collect();
+    Process::up(&file, &environment).await
+}
+
+async fn post(process: &Process, body: &Value) -> crate::support::Response {
+    let client = Client::connect(process.gateway).await;
+    client.request("POST", "/v1/chat/completions", &[], body.to_string().as_bytes()).await
+}
+
+async fn last_record(process: &Process, id: &str) -> Value {
+    crate::support::within("the record", async {
+        loop {
+            let admin = Client::connect(process.admin).await;
+            let mut answer = admin.request("GET", &format!("/-/records/{id}"), &[], b"").await;
+            if answer.status == 200 {
+                return answer.json().await;
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_provider_of_a_private_authority_is_reached_where_that_is_trusted() {
+    let (authority, sim) = (Authority::new(), simulator().await);
+    let port = authority.terminate(&sim).await;
+    let state = tempfile::tempdir().expect("a temporary folder");
+    let url = format!("https://localhost:{port}/v1");
+    let mut process = process(&url, &sim, state.path(), Some(&authority.path("ca.pem"))).await;
+    for _ in 0..3 {
+        let streamed = post(&process, &chat("alone", true)).await.stream_text().await;
+        assert_eq!((streamed.text.as_str(), streamed.done), (answer_text(PROMPT, 20).as_str(), true));
+        let whole = post(&process, &chat("alone", false)).await.json().await;
+        assert_eq!(whole["choices"][0]["message"]["content"], answer_text(PROMPT, 20));
+    }
+    assert_eq!(
+        sim.seen()[0].headers.iter().find(|(name, _)| name == "host").map(|(_, host)| host.as_str()),
+        Some(&*format!("localhost:{port}"))
+    );
+    process.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_provider_that_cannot_prove_itself_is_called_tls_and_left_for_the_next() {
+    let (authority, stranger, sim) = (Authority::new(), Authority::new(), simulator().await);
+    let port = authority.terminate(&sim).await;
+    let trusted = authority.path("ca.pem");
+    for (case, url, trusted) in [
+        ("an authority that nobody trusts", format!("https://localhost:{port}/v1"), Some(stranger.path("ca.pem"))),
+        ("the system's authorities", format!("https://localhost:{port}/v1"), None),
+        ("another name", format!("https://127.0.0.1:{port}/v1"), Some(trusted.clone())),
+        ("no TLS at all", format!("https://localhost:{}/v1", sim.addr().port()), Some(trusted)),
+    ] {
+        let state = tempfile::tempdir().expect("a temporary folder");
+        let mut process = process(&url, &sim, state.path(), trusted.as_deref()).await;
+        let mut answer = post(&process, &chat("alone", true)).await;
+        let told = answer.json().await;
+        assert_eq!((answer.status, answer.header("x-tautline-cause")), (502, Some("tls")), "{case}: {told}");
+        assert_eq!(answer.header("x-should-retry"), Some("false"), "{case}");
+        let record = last_record(&process, answer.header("x-request-id").expect("an id")).await;
+        let attempts = record["attempts"].as_array().expect("a list");
+        assert_eq!(attempts.len(), 1, "{case}: not tried again at the same target");
+        assert_eq!(
+            (&attempts[0]["cause"], &attempts[0]["phase"], &attempts[0]["side"]),
+            (&"tls".into(), &"connect".into(), &"caller_config".into()),
+            "{case}: {record}"
+        );
+        let streamed = post(&process, &chat("both", true)).await.stream_text().await;
+        assert_eq!(streamed.text, answer_text(PROMPT, 4), "{case}");
+        process.end().await;
+    }
+}
