@@ -6,7 +6,7 @@
 
 use super::listen::DoorLimits;
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use pingora_core::apps::{HttpPersistentSettings, ReusedHttpStream};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::{Error, ErrorType};
@@ -237,7 +237,15 @@ impl Session {
         if self.is_closing() {
             self.close_after();
         }
-        let head = response_head(status, headers, length);
+        let framing = match length {
+            Some(length) => Framing::Length(length),
+            None if self.inner.req_header().version < Version::HTTP_11 => {
+                self.close_after();
+                Framing::UntilClose
+            }
+            None => Framing::Chunked,
+        };
+        let head = response_head(status, headers, framing);
         self.open_answer = true;
         self.bounded_write(|inner| Box::pin(inner.write_response_header(Box::new(head)))).await
     }
@@ -345,21 +353,30 @@ fn head_len(inner: &ServerSession) -> usize {
     inner.as_http1().map_or(0, |session| session.get_headers_raw_bytes().len())
 }
 
-fn response_head(status: u16, headers: &[(HeaderName, HeaderValue)], length: Option<usize>) -> ResponseHeader {
+/// How a client knows where the body ends.
+enum Framing {
+    Length(usize),
+    Chunked,
+    /// For HTTP/1.0, which has no chunks (RFC 9112, section 6.1).
+    UntilClose,
+}
+
+fn response_head(status: u16, headers: &[(HeaderName, HeaderValue)], framing: Framing) -> ResponseHeader {
     let mut head = ResponseHeader::build(status, Some(headers.len() + 2)).expect("statuses are ours, 100 to 599");
     for (name, value) in headers {
         let _ = head.append_header(name.clone(), value.clone());
     }
-    let _ = match length {
-        Some(length) => head.insert_header(http::header::CONTENT_LENGTH, length),
-        None => head.insert_header(http::header::TRANSFER_ENCODING, "chunked"),
+    let _ = match framing {
+        Framing::Length(length) => head.insert_header(http::header::CONTENT_LENGTH, length),
+        Framing::Chunked => head.insert_header(http::header::TRANSFER_ENCODING, "chunked"),
+        Framing::UntilClose => Ok(()),
     };
     head
 }
 
 async fn refuse(inner: &mut ServerSession, answer: Answer, write_timeout: Duration) {
     inner.set_keepalive(None);
-    let head = response_head(answer.status, &answer.headers, Some(answer.body.len()));
+    let head = response_head(answer.status, &answer.headers, Framing::Length(answer.body.len()));
     // The client may be a port scanner that never reads.
     let _ = tokio::time::timeout(write_timeout, async {
         inner.write_response_header(Box::new(head)).await?;
@@ -371,8 +388,7 @@ async fn refuse(inner: &mut ServerSession, answer: Answer, write_timeout: Durati
 
 fn broken_body(error: &Error) -> BodyError {
     match error.etype() {
-        ErrorType::ReadError | ErrorType::ConnectionClosed => BodyError::Gone,
-        ErrorType::Custom("PrematureBodyEnd") => BodyError::Gone,
+        ErrorType::ReadError | ErrorType::ConnectionClosed | ErrorType::Custom("PrematureBodyEnd") => BodyError::Gone,
         _ => BodyError::Malformed,
     }
 }

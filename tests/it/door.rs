@@ -336,6 +336,28 @@ async fn health_is_told_to_get_and_head_and_the_connection_stays_in_step() {
     assert!(!all.contains("{\"error\""), "an answer to HEAD has no body: {all}");
 }
 
+/// RFC 9112, section 6.1: no `Transfer-Encoding` to a client of HTTP/1.0 (nginx
+/// speaks it to its upstreams unless told otherwise).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_of_http_1_0_gets_a_stream_that_ends_with_its_connection() {
+    let house = House::start("", &config()).await;
+    for stream in [true, false] {
+        let body = chat("m", stream).to_string();
+        let mut client = Client::connect(house.addr).await;
+        let head = format!("POST {CHAT} HTTP/1.0\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n", body.len());
+        client.send_raw(format!("{head}{body}").as_bytes()).await;
+        let mut response = client.response().await;
+        assert_eq!((response.status, response.header("transfer-encoding")), (200, None));
+        if stream {
+            let streamed = response.stream_text().await;
+            assert_eq!((streamed.text.as_str(), streamed.done), (answer_text(PROMPT, 8).as_str(), true));
+        } else {
+            assert_eq!(response.json().await["choices"][0]["message"]["content"], answer_text(PROMPT, 8));
+        }
+        assert_eq!(house.record_of(&response).await.outcome.as_str(), "ok");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pipelined_requests_are_both_answered_and_not_taken_for_a_departure() {
     let house = House::start("", &config()).await;
