@@ -85,7 +85,8 @@ pub fn read_chunk(payload: &[u8]) -> Result<ChunkFacts, String> {
             facts.answers += 1;
             facts.contents += 1;
         }
-        if let Some(reason) = choice.finish_reason {
+        // Some servers write an empty reason into every chunk: that is no end.
+        if let Some(reason) = choice.finish_reason.filter(|reason| !reason.is_empty()) {
             facts.finished.push((choice.index, finish(&reason)));
         }
     }
@@ -113,7 +114,8 @@ pub fn read_whole(body: &[u8]) -> Result<WholeFacts, String> {
             facts.has_answer |= parts.iter().any(|part| part.0);
         }
         facts.has_answer |= choice.text.0;
-        facts.finish = choice.finish_reason.map(|reason| finish(&reason)).or(facts.finish);
+        facts.finish =
+            choice.finish_reason.filter(|reason| !reason.is_empty()).map(|reason| finish(&reason)).or(facts.finish);
     }
     Ok(facts)
 }
@@ -308,6 +310,12 @@ mod tests {
             let facts = facts(&format!(r#"{{"choices":[{{"index":0,"delta":{delta},"finish_reason":null}}]}}"#));
             assert_eq!((facts.contents, facts.answers), (contents, answers), "{delta}");
         }
+    }
+
+    #[test]
+    fn an_empty_finish_reason_is_none() {
+        let chunk = br#"{"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":""}]}"#;
+        assert_eq!(read_chunk(chunk).expect("a chunk").finished, []);
     }
 
     #[test]
