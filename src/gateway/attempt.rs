@@ -344,7 +344,8 @@ impl Attempt {
     }
 
     fn frame(&mut self, frame: SseFrame, now: Instant) -> Result<(), Observation> {
-        if self.done || (frame.data.is_empty() && frame.event.is_some()) {
+        // Without data it is no event (WHATWG HTML, section 9.2.6), just a sign of life.
+        if self.done || frame.data.is_empty() {
             return Ok(());
         }
         if frame.data == "[DONE]" {

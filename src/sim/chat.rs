@@ -33,6 +33,8 @@ pub(super) struct Chat {
     /// `stream_options.include_usage`.
     pub usage_asked: bool,
     with_usage: bool,
+    /// What stands in `finish_reason` before the end.
+    no_reason: Value,
 }
 
 impl Chat {
@@ -60,6 +62,7 @@ impl Chat {
             reasoning: script.reasoning,
             usage_asked: body["stream_options"]["include_usage"] == true,
             with_usage: script.usage,
+            no_reason: if script.reasons { json!("") } else { Value::Null },
         })
     }
 
@@ -95,7 +98,7 @@ impl Chat {
                 json!({ "tool_calls": [{ "index": index, "function": { "arguments": text } }] })
             }
         };
-        self.chunk(json!([{ "index": choice, "delta": delta, "logprobs": null, "finish_reason": null }]))
+        self.chunk(json!([{ "index": choice, "delta": delta, "logprobs": null, "finish_reason": self.no_reason }]))
     }
 
     pub fn finish_frame(&self, choice: usize) -> String {

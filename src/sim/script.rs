@@ -41,6 +41,10 @@ pub(super) struct Script {
     pub batch: usize,
     pub crlf: bool,
     pub comments: bool,
+    /// A `data:` line without a payload, and an event without data, before each frame.
+    pub blanks: bool,
+    /// `finish_reason: ""` instead of `null` in every chunk of content.
+    pub reasons: bool,
     pub done: bool,
     /// Answers in one JSON object even where a stream was asked for.
     pub plain: bool,
@@ -72,6 +76,8 @@ impl Default for Script {
             batch: 1,
             crlf: false,
             comments: false,
+            blanks: false,
+            reasons: false,
             done: true,
             plain: false,
             usage: true,
@@ -119,6 +125,8 @@ impl Script {
             "batch" => put(&mut self.batch, number(value, 10_000).filter(|frames| *frames > 0)),
             "crlf" => put(&mut self.crlf, switch(value)),
             "comments" => put(&mut self.comments, switch(value)),
+            "blanks" => put(&mut self.blanks, switch(value)),
+            "reasons" => put(&mut self.reasons, switch(value)),
             "done" => put(&mut self.done, switch(value)),
             "plain" => put(&mut self.plain, switch(value)),
             "usage" => put(&mut self.usage, switch(value)),

@@ -229,6 +229,12 @@ impl<'a> Out<'a> {
             let comment = self.encoded(b": comment");
             self.pending.extend_from_slice(&comment);
         }
+        if self.turn.script.blanks {
+            for line in [&b"data:"[..], b"event: ping"] {
+                let blank = self.encoded(line);
+                self.pending.extend_from_slice(&blank);
+            }
+        }
         let frame = self.encoded(&[b"data: ", payload].concat());
         self.pending.extend_from_slice(&frame);
         self.frames += 1;

@@ -119,6 +119,21 @@ async fn endless_comments_are_not_kept_and_put_nothing_off() {
     }
 }
 
+/// Seen in the wild: neither an empty event nor an empty reason means anything.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn empty_events_and_empty_reasons_end_no_answer() {
+    for script in ["blanks=1", "reasons=1"] {
+        // The gaps are longer than the grace after a finish.
+        let config = one(&format!("{script}&tokens=4&gap=700ms"), "");
+        let house = House::start("finish_grace = \"300ms\"\n", &config).await;
+        for stream in [true, false] {
+            let mut response = house.post(&chat("m", stream)).await;
+            assert_eq!(text_of(&mut response, stream).await, answer_text(PROMPT, 4), "{script}");
+            assert_eq!(house.record_of(&response).await.outcome.as_str(), "ok");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_upstream_streaming_off_the_request_goes_through_as_it_was_asked() {
     let house = House::start("", &one("tokens=5", "upstream_streaming = \"off\"")).await;
