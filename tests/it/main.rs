@@ -5,6 +5,7 @@ mod support;
 mod answers;
 mod bounds;
 mod door;
+mod drain;
 mod faults;
 mod keys;
 mod passthrough;
