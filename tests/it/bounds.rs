@@ -134,6 +134,31 @@ async fn empty_events_and_empty_reasons_end_no_answer() {
     }
 }
 
+/// A target that began to answer has the request: whether it may be sent again
+/// is for the verdict to say, not for the pool.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kept_connection_that_breaks_in_the_middle_of_a_head_is_not_replaced_in_silence() {
+    let config = format!(
+        "{}{}[routes.m]\ntargets = [\"half\"]\n[routes.good]\ntargets = [\"good\"]\n",
+        sim_target("half", "fault=half_head", ""),
+        sim_target("good", "tokens=2", "")
+    );
+    let house = House::start("same_target_retries = 0\n", &config).await;
+    let (mut asked, mut reused) = (0, false);
+    // The connection goes back to the pool a little after its answer.
+    while !reused {
+        assert!(house.post(&chat("good", true)).await.stream_text().await.done);
+        let mut response = house.post(&chat("m", true)).await;
+        asked += 1;
+        assert_eq!((response.status, response.header("x-tautline-cause")), (502, Some("reset_before_headers")));
+        response.bytes().await;
+        let record = serde_json::to_string(&house.record_of(&response).await).expect("serializes");
+        reused = record.contains("reused_connection");
+        let seen = house.sim.seen().iter().filter(|seen| seen.model.contains("half_head")).count();
+        assert_eq!(seen, asked, "asked once for each request; reused: {reused}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_upstream_streaming_off_the_request_goes_through_as_it_was_asked() {
     let house = House::start("", &one("tokens=5", "upstream_streaming = \"off\"")).await;

@@ -73,6 +73,8 @@ pub struct Marks {
     stage: AtomicU8,
     accepted: AtomicU64,
     reused: AtomicBool,
+    /// A byte of an answer came.
+    heard: AtomicBool,
 }
 
 /// Where a request is.
@@ -156,7 +158,7 @@ impl Transport {
         let (stream, peer, reused) = self.connect(&request.endpoint, &addrs).await?;
         marks.reused.store(reused, Ordering::Relaxed);
         match exchange_heads(stream, peer, &request, &marks).await {
-            Err(Observation::Broken { .. }) if reused => {
+            Err(Observation::Broken { .. }) if reused && !marks.heard.load(Ordering::Relaxed) => {
                 marks.enter(Stage::Connecting);
                 marks.reused.store(false, Ordering::Relaxed);
                 let (stream, peer) = self.connect_fresh(&request.endpoint, &addrs).await?;
@@ -287,6 +289,9 @@ async fn exchange_heads(
             Ok(_) => {}
             // The upload broke and nothing was said about it: that is what happened.
             Err(error) => {
+                if !is_silent(&error) {
+                    marks.heard.store(true, Ordering::Relaxed);
+                }
                 return Err(match cut {
                     Some(Cut::Broken(observation)) => observation,
                     Some(Cut::Answered) | None => head_broke(&error),
@@ -298,6 +303,7 @@ async fn exchange_heads(
             let (status, headers) = (head.status.as_u16(), head.headers.clone());
             return Ok(Upstream { session, peer, sent_whole: cut.is_none(), status, headers });
         }
+        marks.heard.store(true, Ordering::Relaxed);
     }
 }
 
@@ -403,6 +409,12 @@ fn connect_failed(error: &Error) -> Observation {
         | ErrorType::TLSWantX509Lookup => Observation::Tls { detail: error.root_cause().to_string() },
         _ => Observation::Connect { errno: errno(error), detail },
     }
+}
+
+/// Whether a connection broke before any byte of a head. pingora says it in
+/// words alone; were they changed, nothing would be sent again in silence.
+fn is_silent(error: &Error) -> bool {
+    error.context.as_ref().is_some_and(|context| context.as_str().ends_with("bytes already read: 0"))
 }
 
 /// A head that is malformed is garbled; one that never came, or stopped half
