@@ -354,6 +354,7 @@ fn head_len(inner: &ServerSession) -> usize {
 }
 
 /// How a client knows where the body ends.
+#[derive(Clone, Copy)]
 enum Framing {
     Length(usize),
     Chunked,
