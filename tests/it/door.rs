@@ -319,6 +319,68 @@ async fn what_is_no_http_is_answered_once_and_closed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broken_upload_is_refused_once_and_its_connection_closed() {
+    let house = House::start("", &config()).await;
+    let chunked =
+        |rest: &str| format!("POST {CHAT} HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n{rest}");
+    let long_extension = format!("5;{}\r\nhello\r\n0\r\n\r\n", "e".repeat(200 << 10));
+    let uploads = [
+        ("a size that is no number", chunked("zz\r\nhello\r\n0\r\n\r\n")),
+        ("a size beyond all bounds", chunked("fffffffffffffffffff\r\nhello\r\n0\r\n\r\n")),
+        ("a negative size", chunked("-5\r\nhello\r\n0\r\n\r\n")),
+        ("a chunk longer than its size", chunked("2\r\nhello\r\n0\r\n\r\n")),
+        ("an endless extension", chunked(&long_extension)),
+    ];
+    let count = uploads.len();
+    for (name, bytes) in uploads {
+        let mut client = Client::connect(house.addr).await;
+        client.send_raw(bytes.as_bytes()).await;
+        let all = rest(&mut client).await;
+        assert!(all.starts_with("HTTP/1.1 400 "), "{name}: {all}");
+        assert_eq!(all.matches("HTTP/1.1 4").count(), 1, "{name}: {all}");
+        assert!(all.contains("Connection: close"), "{name}: {all}");
+    }
+    let all = records(&house).await;
+    assert_eq!(all.len(), count);
+    assert!(
+        all.iter().all(|record| (record.outcome.as_str(), record.cause.as_str()) == ("refused", "invalid_request"))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn odd_requests_are_answered_and_the_door_stands() {
+    let house = House::start("", &config()).await;
+    for (odd, status) in [
+        ("OPTIONS * HTTP/1.1\r\nhost: localhost\r\n", "404"),
+        ("GET http://evil.example/healthz HTTP/1.1\r\nhost: evil.example\r\n", "200"),
+        ("GET http://evil.example/v1/models HTTP/1.1\r\nhost: localhost\r\n", "4"),
+        ("GET /v1/models/../../etc/passwd HTTP/1.1\r\nhost: localhost\r\n", "404"),
+        ("GET //healthz HTTP/1.1\r\nhost: localhost\r\n", "404"),
+        ("GET /healthz?x=%00%ff HTTP/1.1\r\nhost: localhost\r\n", "200"),
+        ("BREW /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n", "405"),
+        (
+            "GET /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nupgrade: websocket\r\nconnection: upgrade\r\n",
+            "405",
+        ),
+        ("PRI * HTTP/2.0\r\n\r\nSM\r\n", "400"),
+        ("POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: +5\r\n", "400"),
+        ("POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 99999999999999999999\r\n", "4"),
+        ("POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: gzip\r\n", "400"),
+    ] {
+        let mut client = Client::connect(house.addr).await;
+        client.send_raw(format!("{odd}\r\n").as_bytes()).await;
+        let mut response = client.response().await;
+        response.bytes().await;
+        assert!(response.status.to_string().starts_with(status), "{odd}: {}", response.status);
+    }
+    let many: String = (0..400).map(|number| format!("x-{number}: 1\r\n")).collect();
+    let mut client = Client::connect(house.addr).await;
+    client.send_raw(format!("GET /healthz HTTP/1.1\r\nhost: localhost\r\n{many}\r\n").as_bytes()).await;
+    assert!(rest(&mut client).await.starts_with("HTTP/1.1 4"));
+    assert_eq!(house.post(&chat("m", false)).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn health_is_told_to_get_and_head_and_the_connection_stays_in_step() {
     let house = House::start("", &config()).await;
     let mut client = Client::connect(house.addr).await;
