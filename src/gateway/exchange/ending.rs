@@ -89,7 +89,8 @@ impl Walk {
         {
             attempt.outcome = AttemptOutcome::Returned;
         }
-        let status = if shown { 200 } else { answer.status };
+        // Headers that were held long enough went out with 200 before anything was shown.
+        let status = if shown || self.journal.head().sent { 200 } else { answer.status };
         self.journal.end(Ending::Error(answer));
         self.open.settle(outcome, status, Some(&failure));
     }
