@@ -3,6 +3,7 @@
 mod support;
 
 mod answers;
+mod clients;
 mod faults;
 mod patience;
 mod statuses;
