@@ -4,6 +4,8 @@ mod support;
 
 mod answers;
 mod clients;
+mod config;
 mod faults;
 mod patience;
+mod program;
 mod statuses;
