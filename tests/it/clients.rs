@@ -101,7 +101,7 @@ async fn gives_answers(package: Package, test: &str) {
     let Some(command) = package.command(test) else { return };
     let house = House::start("", &answers_config()).await;
     let told = run(command, &house, "answers").await;
-    let text = answer_text(PROMPT, 40);
+    let expected = answer_text(PROMPT, 40);
     assert_eq!(told.len(), 9, "{told:#?}");
     for case in told.values() {
         assert!(case["error"].is_null(), "{case:#}");
@@ -109,7 +109,7 @@ async fn gives_answers(package: Package, test: &str) {
     for name in ["stream", "whole", "usage", "fallback"] {
         assert_eq!(
             (told[name]["text"].as_str(), told[name]["finish"].as_str()),
-            (Some(&*text), Some("stop")),
+            (Some(&*expected), Some("stop")),
             "{name}"
         );
     }
@@ -221,9 +221,9 @@ async fn raises_errors(package: Package, test: &str) {
         }
     }
     in_stream(&told, &records);
-    let text = answer_text(PROMPT, 40);
+    let expected = answer_text(PROMPT, 40);
     for case in ["busy_then_good", "limited_then_good"] {
-        assert_eq!(told[case]["text"], text, "{case}: {}", told[case]);
+        assert_eq!(told[case]["text"], expected, "{case}: {}", told[case]);
     }
     let statuses = |model: &str| records[model].iter().map(|record| record.status).collect::<Vec<_>>();
     assert_eq!(statuses("busy-once"), [503, 200]);

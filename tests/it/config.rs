@@ -300,8 +300,10 @@ pub fn tool_request(model: &str) -> Value {
     body
 }
 
-/// For each task: the targets in order, and who was left out and why.
-pub const PLANS: [(&str, &[&str], &[(&str, &str)]); 3] = [
+/// A task, its targets in order, and who was left out and why.
+type TaskPlan = (&'static str, &'static [&'static str], &'static [(&'static str, &'static str)]);
+
+pub const PLANS: [TaskPlan; 3] = [
     ("analysis", &["strong"], &[("small", "tokens of prompt do not fit its window of 10")]),
     ("lookup", &["fast", "strong"], &[]),
     ("search", &["web"], &[("fast", "the request needs web, which it does not declare")]),

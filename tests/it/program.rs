@@ -5,6 +5,7 @@ use crate::support::{Client, Folder, Response, Up, chat, closed_port, sim_target
 use serde_json::Value;
 use std::time::{Duration, Instant};
 use tautline::sim::{Sim, SimSettings, answer_text};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 const PROMPT: &str = "why do ropes go slack?";
 
@@ -131,14 +132,14 @@ async fn keys_from_a_file_and_a_command_reach_their_providers() {
     let settings = SimSettings { api_keys: vec!["sk-file".into(), "sk-exec".into()], ..SimSettings::default() };
     let (folder, sim) = (Folder::new(), simulator(settings).await);
     folder.write("key", "sk-file\n");
-    let mut config = String::new();
-    for (name, reference) in [("f", "file:key"), ("e", "exec:echo sk-exec")] {
-        config.push_str(&format!(
+    let with_key = |name: &str, reference: &str| {
+        format!(
             "[providers.{name}]\ndialect = \"sim\"\nbase_url = \"{}\"\napi_key = \"{reference}\"\nmodels = [\"{name}-*\"]\n\
              [targets.{name}]\nprovider = \"{name}\"\nmodel = \"sim\"\n[routes.{name}]\ntargets = [\"{name}\"]\n",
             sim.base_url()
-        ));
-    }
+        )
+    };
+    let config = with_key("f", "file:key") + &with_key("e", "exec:echo sk-exec");
     let up = folder.up(&sim, "", &config).await;
     for name in ["f", "e"] {
         let mut response = post(&up, &chat(name, false)).await;
@@ -170,7 +171,6 @@ async fn a_term_lets_a_running_stream_finish_and_takes_nothing_new() {
 /// is told to come back.
 async fn refused(up: &Up) {
     let Ok(mut stream) = tokio::net::TcpStream::connect(up.addr).await else { return };
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let body = chat("m", true).to_string();
     let head =
         format!("POST /v1/chat/completions HTTP/1.1\r\nhost: {}\r\ncontent-length: {}\r\n\r\n", up.addr, body.len());
