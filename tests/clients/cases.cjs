@@ -117,6 +117,7 @@ function errors(baseURL) {
   for (const model of ["bad", "policy", "long", "page", "login", "quota", "no-such-model", "late", "closed"]) {
     cases[model] = () => whole(api, model);
   }
+  cases.wrong_base_url = () => whole(client(`${baseURL}/v1`), "good");
   cases.late_stream = () => stream(api, "late");
   cases.cut = () => stream(api, "cut");
   // These are tried again by the package: the record tells how often.

@@ -137,6 +137,7 @@ def errors(base_url):
     api = client(base_url)
     for model in ["bad", "policy", "long", "page", "login", "quota", "no-such-model", "late", "closed"]:
         yield model, lambda model=model: whole(api, model)
+    yield "wrong_base_url", lambda: whole(client(base_url + "/v1"), "good")
     yield "late_stream", lambda: stream(api, "late")
     yield "cut", lambda: stream(api, "cut")
     # These are tried again by the package: the record tells how often.

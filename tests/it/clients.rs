@@ -2,7 +2,7 @@
 //! URL changed. The scripts in tests/clients run many cases in one process and
 //! print what the package gave or raised; what that has to be stands here.
 
-use crate::support::{House, closed_port, sim_target, within};
+use crate::support::{House, chat, closed_port, sim_target, within};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -221,6 +221,9 @@ async fn raises_errors(package: Package, test: &str) {
         }
     }
     in_stream(&told, &records);
+    let astray = &told["wrong_base_url"]["error"];
+    assert_eq!((astray["class"].as_str(), astray["code"].as_str()), (Some("NotFoundError"), Some("unknown_url")));
+    assert!(astray["message"].as_str().is_some_and(|told| told.contains("`/v1/v1/chat/completions`")), "{astray:#}");
     let expected = answer_text(PROMPT, 40);
     for case in ["busy_then_good", "limited_then_good"] {
         assert_eq!(told[case]["text"], expected, "{case}: {}", told[case]);
@@ -245,6 +248,14 @@ fn in_stream(told: &Told, records: &BTreeMap<String, Vec<Record>>) {
         assert_eq!((streamed[0].cause.as_str(), streamed[0].status), (cause, 200), "{case}");
     }
     assert_eq!(records["cut"][0].outcome, Outcome::Cut);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_target_is_free_when_it_said_last() {
+    let house = House::start("", &lone("limited", "fault=status_429&retry_after_ms=1200")).await;
+    let response = house.post(&chat("limited", false)).await;
+    // It was waited for once; what it said before that is over.
+    assert_eq!((response.header("x-tautline-attempts"), response.header("retry-after")), (Some("2"), Some("2")));
 }
 
 /// Silent before the first token, and between the only two.
