@@ -153,6 +153,7 @@ impl Delivering<'_> {
         // nginx in front of us would hold the frames back otherwise.
         headers.push((HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")));
         self.head_sent = true;
+        self.reader.journal().set_head(|head| head.sent = true);
         self.session.begin(200, &headers, None).await
     }
 

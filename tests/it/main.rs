@@ -3,6 +3,9 @@
 mod support;
 
 mod answers;
+mod clients;
+mod config;
 mod faults;
 mod patience;
+mod program;
 mod statuses;

@@ -2,6 +2,8 @@
 
 mod client;
 mod house;
+mod program;
 
 pub use client::{Client, Response};
 pub use house::{House, chat, closed_port, sim_target, within};
+pub use program::{Folder, Up};
