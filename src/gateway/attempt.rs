@@ -251,9 +251,10 @@ impl Attempt {
         if stage != self.stage {
             self.stage = stage;
             match stage {
+                Stage::Connecting => self.pace.connecting(now),
                 Stage::Sending => self.pace.connected(now),
                 Stage::Sent if self.last_content.is_none() && !self.headers_seen => self.pace.sent(now),
-                Stage::Connecting | Stage::Sent => {}
+                Stage::Sent => {}
             }
             self.armed = None;
         }

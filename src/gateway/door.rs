@@ -8,7 +8,7 @@ use crate::domain::failure::{Evidence, Observation, StallPoint, classify};
 use crate::domain::ids::ExchangeId;
 use crate::gateway::admit::{admit, principal};
 use crate::gateway::events::{Bound, BoundHit};
-use crate::gateway::exchange::{begin, refuse};
+use crate::gateway::exchange::{begin, refuse_as};
 use crate::gateway::intake::model_names;
 use crate::gateway::journal::ErrorAnswer;
 use crate::gateway::lifecycle::Stage;
@@ -26,6 +26,8 @@ use std::sync::Arc;
 
 const CHAT: &str = "/v1/chat/completions";
 const MODELS: &str = "/v1/models";
+/// Bytes of a client's own request id; a longer one is not its id.
+const CLIENT_ID_MAX: usize = 256;
 
 /// The gateway behind its door.
 #[derive(Debug, Clone)]
@@ -71,22 +73,19 @@ impl Door {
         // Drain waits for the answer to be written, not just for the driver.
         let _running = gateway.lifecycle.enter();
         let id = ExchangeId::generate();
-        let client_request_id = session
-            .headers()
-            .get("x-client-request-id")
-            .and_then(|value| value.to_str().ok())
-            .map(|text| redact(text, 128));
+        let own_id = session.headers().get("x-client-request-id").filter(|value| value.len() <= CLIENT_ID_MAX).cloned();
         let mut open = Open::new(
             Opening {
                 id,
                 accepted: session.accepted(),
                 path: redact(path, 200),
-                client_request_id: client_request_id.clone(),
+                client_request_id: own_id.as_ref().and_then(|id| id.to_str().ok()).map(|id| redact(id, CLIENT_ID_MAX)),
                 principal: principal(gateway, session.headers()),
             },
             &gateway.settling,
         );
-        let headers = ReplyHeaders { id: id.to_string(), client_request_id };
+        let headers = ReplyHeaders { id: id.to_string(), client_request_id: own_id };
+        let wrong_method = path == CHAT && *session.method() != Method::POST;
         let refused = match self.accept(session, path, &mut open).await {
             Ok(admitted) => match begin(gateway, admitted, open) {
                 Ok(begun) => return relay(gateway, session, begun, &headers).await,
@@ -94,11 +93,12 @@ impl Door {
             },
             // Nobody is there to be told; dropping the record settles it.
             Err(Observation::ClientGone) => return,
-            Err(observation) => refuse(open, observation),
+            Err(observation) => refuse_as(open, observation, wrong_method.then_some(405)),
         };
         let mut all = headers.base();
         all.extend(refused.headers);
-        if path == CHAT && *session.method() != Method::POST {
+        if wrong_method {
+            // RFC 9110, section 15.5.6: a 405 names what is allowed.
             all.push((ALLOW, HeaderValue::from_static("POST")));
         }
         let _ = session.answer(Answer { status: refused.status, headers: all, body: refused.body }).await;

@@ -149,8 +149,14 @@ pub fn begin(gateway: &Arc<Gateway>, admitted: Admitted, mut open: Open) -> Resu
 
 /// Settles a refusal at our door or in plan and makes its answer.
 pub fn refuse(open: Open, observation: Observation) -> ErrorAnswer {
+    refuse_as(open, observation, None)
+}
+
+/// [`refuse`] with a status that says more than the cause's own.
+pub fn refuse_as(open: Open, observation: Observation, status: Option<u16>) -> ErrorAnswer {
     let failure = open.classify_here(observation);
-    let answer = fixed_answer(&failure);
+    let mut answer = fixed_answer(&failure);
+    answer.status = status.unwrap_or(answer.status);
     let outcome = crate::domain::record::Outcome::Refused;
     open.settle(outcome, answer.status, Some(&failure));
     answer

@@ -150,8 +150,12 @@ impl Journal {
         if inner.shown {
             return false;
         }
-        inner.entries.clear();
-        inner.bytes = 0;
+        // Notes are no part of the answer: those that nobody has read stay.
+        let unread = inner.slowest().map_or(0, |cursor| cursor.saturating_sub(inner.base));
+        let unread = usize::try_from(unread).unwrap_or(usize::MAX);
+        let all = std::mem::take(&mut inner.entries);
+        inner.entries = all.into_iter().skip(unread).filter(|entry| matches!(entry, Entry::Note(_))).collect();
+        inner.bytes = inner.entries.iter().map(Entry::bytes).sum();
         inner.base = 0;
         inner.epoch += 1;
         inner.wake_readers();
@@ -225,11 +229,18 @@ impl Inner {
         }
     }
 
+    /// The cursor of the reader that is furthest behind.
+    fn slowest(&self) -> Option<u64> {
+        // A reader that has not heard of a fresh start has read nothing of it: its
+        // cursor still counts the lost attempt's entries.
+        self.readers.iter().map(|slot| if slot.epoch == self.epoch { slot.cursor } else { self.base }).min()
+    }
+
     fn make_room(&mut self) -> bool {
         if self.bytes < self.bytes_max {
             return true;
         }
-        if let Some(slowest) = self.readers.iter().map(|slot| slot.cursor).min() {
+        if let Some(slowest) = self.slowest() {
             while self.base < slowest
                 && let Some(entry) = self.entries.pop_front()
             {
@@ -374,6 +385,22 @@ mod tests {
     }
 
     #[test]
+    fn a_fresh_start_keeps_the_notes_that_nobody_has_read() {
+        let journal = Journal::new(1000);
+        let mut reader = journal.attach(0).expect("new");
+        let note = |text: &str| Entry::Note(text.to_owned());
+        journal.append([note("read")]);
+        assert!(poll(&mut reader, false).is_some());
+        journal.append([frame("lost"), note("first lost")]);
+        assert!(journal.start_afresh());
+        journal.append([note("second lost")]);
+        assert!(journal.start_afresh());
+        journal.append([frame("new")]);
+        let batch = poll(&mut reader, false).expect("ready");
+        assert_eq!(batch.entries, [note("first lost"), note("second lost"), frame("new")]);
+    }
+
+    #[test]
     fn a_note_shows_nothing() {
         let journal = Journal::new(1000);
         let mut reader = journal.attach(0).expect("new");
@@ -394,6 +421,19 @@ mod tests {
         assert!(room(&journal));
         assert!(journal.attach(0).is_none(), "what was dropped cannot be read again");
         assert!(journal.attach(2).is_some());
+    }
+
+    #[test]
+    fn what_follows_a_fresh_start_is_kept_for_a_reader_that_has_not_heard_of_it() {
+        let journal = Journal::new(4);
+        let mut reader = journal.attach(0).expect("new");
+        journal.append([frame("a"), frame("b")]);
+        assert_eq!(poll(&mut reader, false).expect("ready").entries.len(), 2);
+        assert!(journal.start_afresh());
+        journal.append([frame("new"), frame("words")]);
+        assert!(!room(&journal), "the cursor of the lost attempt says nothing about these");
+        assert_eq!(poll(&mut reader, false).expect("ready").entries, [frame("new"), frame("words")]);
+        assert!(room(&journal));
     }
 
     #[test]

@@ -10,7 +10,7 @@ mod error;
 pub use error::{Verdicts, error_answer, fixed_answer};
 
 use crate::domain::deadline::Clock;
-use crate::domain::failure::{Evidence, Failure, Observation, StallPoint, classify};
+use crate::domain::failure::{Evidence, Failure, Observation, Phase, StallPoint, classify};
 use crate::domain::ids::{ExchangeId, Principal, RouteName, TargetName};
 use crate::domain::record::{
     AttemptOutcome, AttemptRecord, Billed, NONE, Outcome, PlanRecord, Purpose, Record, Timings,
@@ -338,7 +338,12 @@ impl Open {
             evidence.bytes = tally.bytes;
             evidence.contents = tally.contents;
         }
-        classify(&evidence)
+        let mut failure = classify(&evidence);
+        if self.journal.is_none() {
+            // Not even the request was complete.
+            failure.phase = Phase::Admit;
+        }
+        failure
     }
 }
 

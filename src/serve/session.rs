@@ -17,9 +17,11 @@ use tokio::sync::watch;
 /// Written at most this much at a time, so that a slow reader shows progress
 /// within the write timeout (16 KiB in 30 s is 546 bytes a second).
 const PIECE: usize = 16 << 10;
-
-/// The rest of an upload that was refused is read and dropped within this.
-const LINGER: Duration = Duration::from_secs(2);
+/// What is left of an upload that was answered early is read for this long in
+/// all, and for this long without a byte: a connection that is closed with
+/// unread bytes is reset, and the answer may be lost with it.
+const LINGER_MAX: Duration = Duration::from_secs(5);
+const LINGER_IDLE: Duration = Duration::from_secs(1);
 
 /// A whole answer.
 #[derive(Debug, Clone)]
@@ -70,8 +72,8 @@ pub struct Session {
     /// A response was begun and not ended: the connection cannot be kept.
     open_answer: bool,
     broken: bool,
-    /// `100 Continue` was said.
-    continued: bool,
+    /// The client waits for a `100 Continue` that it did not get: it sends nothing.
+    awaits_continue: bool,
 }
 
 impl std::fmt::Debug for Session {
@@ -89,6 +91,10 @@ impl Session {
     ) -> Option<Self> {
         let reused = inner.digest().is_some() && inner.get_keepalive_reuses_remaining().is_some();
         inner.set_pipelining_enabled(true);
+        if let ServerSession::H1(h1) = &mut inner {
+            // A refusal before the body was read keeps the connection: `end` reads the rest.
+            h1.set_close_on_response_before_downstream_finish(false);
+        }
         inner.set_read_timeout(Some(limits.head_timeout * 2));
         inner.set_write_timeout(Some(limits.write_timeout * 2));
         let deadline = if reused { limits.connection_idle } else { limits.head_timeout };
@@ -106,15 +112,20 @@ impl Session {
                 if *closing.borrow() {
                     inner.set_keepalive(None);
                 }
-                return Some(Self {
+                let mut session = Self {
                     inner,
                     limits,
                     closing,
                     accepted,
                     open_answer: false,
                     broken: false,
-                    continued: false,
-                });
+                    awaits_continue: false,
+                };
+                session.awaits_continue = session
+                    .headers()
+                    .get(http::header::EXPECT)
+                    .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+                return Some(session);
             }
             // The connection was closed before a request began.
             Ok(Ok(false)) => return None,
@@ -187,8 +198,8 @@ impl Session {
             self.close_after();
             return Err(BodyError::TooLarge { max });
         }
-        if expects_continue(self.headers()) {
-            self.continued = true;
+        if self.awaits_continue {
+            self.awaits_continue = false;
             self.inner.write_continue_response().await.map_err(|_| BodyError::Gone)?;
         }
         let mut body = BytesMut::with_capacity(declared.unwrap_or(0).min(1 << 20));
@@ -297,22 +308,42 @@ impl Session {
         if *self.closing.borrow() {
             self.inner.set_keepalive(None);
         }
+        if self.awaits_continue {
+            // Whether its body still comes is anybody's guess (RFC 9110, section 10.1.1).
+            self.inner.set_keepalive(None);
+        } else if !self.broken && !self.open_answer {
+            self.linger().await;
+        }
         self.inner.set_keepalive_reuses_remaining(Some(u32::MAX));
         let settings = HttpPersistentSettings::for_session(&self.inner);
-        self.inner.set_total_drain_timeout(Some(LINGER));
-        let held_back = expects_continue(self.headers()) && !self.continued;
-        if !self.broken && !held_back {
-            // Closing on bytes that were not read resets the connection, and the
-            // client, still sending, would never see the answer (RFC 9112, 9.6).
-            let _ = self.inner.drain_request_body().await;
-        }
+        // `linger` read what there was; this is a backstop.
+        self.inner.set_total_drain_timeout(Some(LINGER_IDLE));
         let reusable = self.inner.finish().await.ok()??;
         Some(ReusedHttpStream::from_reusable_stream(reusable, settings))
     }
 }
 
-fn expects_continue(headers: &HeaderMap) -> bool {
-    headers.get(http::header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+impl Session {
+    /// Reads and drops what is left of the request's body. A body that does not
+    /// end within the bounds ends the connection.
+    async fn linger(&mut self) {
+        let ServerSession::H1(h1) = &mut self.inner else { return };
+        if h1.is_body_done() {
+            return;
+        }
+        let until = Instant::now() + LINGER_MAX;
+        let ended = loop {
+            let due = until.min(Instant::now() + LINGER_IDLE);
+            match tokio::time::timeout_at(due.into(), h1.read_body_bytes()).await {
+                Ok(Ok(Some(_))) if Instant::now() < until => {}
+                Ok(Ok(None)) => break true,
+                Ok(Ok(Some(_)) | Err(_)) | Err(_) => break false,
+            }
+        };
+        if !ended {
+            self.inner.set_keepalive(None);
+        }
+    }
 }
 
 fn head_len(inner: &ServerSession) -> usize {

@@ -177,7 +177,7 @@ fn prepare(received: Received, log: &Log, id: u64) -> Result<(Turn<'_>, Chat), R
     }
     let script = script.map_err(|error| rejected(400, &error.to_string()))?;
     let chat = Chat::compose(&body, &script, id).map_err(|error| rejected(400, &error.to_string()))?;
-    let stream = body["stream"] == true;
+    let stream = body["stream"] == true && !script.plain;
     Ok((Turn { log, id, script, fault, stream }, chat))
 }
 

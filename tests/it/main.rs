@@ -3,9 +3,14 @@
 mod support;
 
 mod answers;
+mod bounds;
 mod clients;
 mod config;
+mod door;
 mod faults;
+mod keys;
+mod passthrough;
 mod patience;
 mod program;
+mod routes;
 mod statuses;

@@ -18,6 +18,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tracing::Instrument as _;
 
+/// A target that is always ready would keep the reader from its turn; after so
+/// many bytes of payload it gets one.
+const TURN_BYTES: usize = 64 << 10;
+
 impl Walk {
     /// Makes one attempt and writes its part of the record.
     pub(super) async fn attempt(
@@ -97,6 +101,7 @@ impl Walk {
     /// Carries an attempt's events into the journal until it ends.
     async fn follow(&mut self, step: &Step, attempt: &mut Attempt) -> Result<Good, Box<Interrupted>> {
         let lifecycle = self.gateway.lifecycle.clone();
+        let mut carried = 0;
         loop {
             let event = tokio::select! {
                 biased;
@@ -110,7 +115,13 @@ impl Walk {
                     if let Some(gap) = gap {
                         GapSeen { target: &step.target.label, gap }.emit(&self.gateway.metrics);
                     }
+                    carried += frames.iter().map(|frame| frame.data.len()).sum::<usize>();
                     self.journal.append(frames.into_iter().map(Entry::Frame));
+                    if carried >= TURN_BYTES {
+                        carried = 0;
+                        // The reader is polled by the same task, after this.
+                        tokio::task::yield_now().await;
+                    }
                 }
                 Event::ForItsUser(headers) => self.journal.set_head(|head| head.provider_headers = headers),
                 Event::Whole(body) => self.whole(body),
@@ -154,7 +165,7 @@ impl Walk {
     }
 
     /// An unstreamed answer: as it is, or, for a client that streams, as chunks.
-    fn whole(&self, body: bytes::Bytes) {
+    pub(super) fn whole(&self, body: bytes::Bytes) {
         let chat = &self.request.chat;
         if chat.stream {
             self.journal.append(chunks_of_whole(&body, chat.include_usage).into_iter().map(Entry::Frame));

@@ -4,7 +4,7 @@ use super::{Lost, Walk};
 use crate::domain::failure::Cause;
 use crate::domain::record::{AttemptOutcome, Outcome};
 use crate::gateway::attempt::Good;
-use crate::gateway::journal::Ending;
+use crate::gateway::journal::{Ending, Entry};
 use crate::gateway::settle::{Verdicts, bill, error_answer};
 use crate::wire::chat::Finish;
 use std::time::Instant;
@@ -41,7 +41,13 @@ impl Walk {
     pub(super) fn exhausted(mut self) {
         let all_empty = self.lost.iter().all(|lost| lost.resent || lost.failure.cause == Cause::Empty);
         if let (true, Some(entries)) = (all_empty, self.first_empty.take()) {
-            self.journal.append(entries);
+            for entry in entries {
+                match entry {
+                    // As for an answer that is good: a client that streams gets frames.
+                    Entry::Whole(body) => self.whole(body),
+                    other => self.journal.append([other]),
+                }
+            }
             let report = self.report(Outcome::Returned);
             self.journal.end(Ending::Complete { report });
             if let Some(first) = self.open.record.attempts.first_mut() {

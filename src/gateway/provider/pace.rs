@@ -94,9 +94,17 @@ impl Pace {
         }
     }
 
-    /// The last request byte is out.
+    /// A fresh connection takes the place of one that broke.
+    pub const fn connecting(&mut self, now: Instant) {
+        self.phase = Phase::Connecting { since: now };
+    }
+
+    /// The last request byte is out. Said again, it changes nothing: headers do
+    /// not put the first token off.
     pub const fn sent(&mut self, now: Instant) {
-        self.phase = Phase::Waiting { since: now };
+        if !matches!(self.phase, Phase::Waiting { .. }) {
+            self.phase = Phase::Waiting { since: now };
+        }
     }
 
     /// Bytes of the answer came; before the first content they put nothing off.
@@ -225,6 +233,7 @@ mod tests {
         assert_eq!(fired(&pace, s(16)), None);
         assert_eq!(fired(&pace, s(17)), Some(Clock::Send));
         pace.sent(s(12));
+        pace.sent(s(19));
         pace.byte(s(20));
         assert_eq!(fired(&pace, s(22)), Some(Clock::FirstToken), "bytes without content put nothing off");
         pace.content(s(20));

@@ -113,6 +113,9 @@ impl Marks {
 pub struct Upstream {
     session: HttpSession,
     peer: HttpPeer,
+    /// The request went out to its last byte; otherwise the target still waits
+    /// for the rest, and the connection can carry no other request.
+    sent_whole: bool,
     pub status: u16,
     pub headers: http::HeaderMap,
 }
@@ -222,6 +225,9 @@ impl Transport {
     /// Takes an answer whose last frame was read: reads its framing to the end
     /// and returns the connection to the pool, else closes it.
     pub fn retire(self: &Arc<Self>, mut upstream: Upstream) {
+        if !upstream.sent_whole {
+            return;
+        }
         let transport = Arc::clone(self);
         // Ends by itself within RETIRE_MAX; nobody waits for it.
         tokio::spawn(async move {
@@ -273,31 +279,40 @@ async fn exchange_heads(
 ) -> Result<Upstream, Observation> {
     marks.accepted.store(0, Ordering::Relaxed);
     marks.enter(Stage::Sending);
-    let (stream, refused_upload) = send(stream, request, marks).await?;
+    let (stream, cut) = send(stream, request, marks).await?;
     marks.enter(Stage::Sent);
     let mut session = HttpSession::new_with_options(stream, &peer);
     loop {
         match session.read_response().await {
             Ok(_) => {}
             // The upload broke and nothing was said about it: that is what happened.
-            Err(error) => return Err(refused_upload.unwrap_or_else(|| head_broke(&error))),
+            Err(error) => {
+                return Err(match cut {
+                    Some(Cut::Broken(observation)) => observation,
+                    Some(Cut::Answered) | None => head_broke(&error),
+                });
+            }
         }
         let head = session.resp_header().expect("a head was read just now");
         if !head.status.is_informational() {
             let (status, headers) = (head.status.as_u16(), head.headers.clone());
-            return Ok(Upstream { session, peer, status, headers });
+            return Ok(Upstream { session, peer, sent_whole: cut.is_none(), status, headers });
         }
     }
+}
+
+/// Why a request was not sent to its end.
+enum Cut {
+    /// An answer came before it.
+    Answered,
+    Broken(Observation),
 }
 
 /// Writes head and body. An answer that begins before the upload has ended (a
 /// 413, a 503) stops it and is read; an upload that breaks may still have left
 /// an answer behind, so its failure is handed on, not returned.
-async fn send(
-    mut stream: Stream,
-    request: &Outgoing,
-    marks: &Marks,
-) -> Result<(Stream, Option<Observation>), Observation> {
+async fn send(mut stream: Stream, request: &Outgoing, marks: &Marks) -> Result<(Stream, Option<Cut>), Observation> {
+    let broken = |error: &std::io::Error| Some(Cut::Broken(Observation::Broken { errno: error.raw_os_error() }));
     let mut head = head_bytes(request);
     if request.body.len() <= PIECE {
         head.extend_from_slice(&request.body);
@@ -313,15 +328,15 @@ async fn send(
                     rest = &rest[taken..];
                     marks.accepted.fetch_add(taken as u64, Ordering::Relaxed);
                 }
-                Err(error) => return Ok((stream, Some(Observation::Broken { errno: error.raw_os_error() }))),
+                Err(error) => return Ok((stream, broken(&error))),
             }
         }
     }
     if early.is_empty() {
         let flushed = stream.flush().await;
-        return Ok((stream, flushed.err().map(|error| Observation::Broken { errno: error.raw_os_error() })));
+        return Ok((stream, flushed.err().as_ref().and_then(broken)));
     }
-    Ok((Box::new(Prefixed { inner: stream, prefix: Bytes::from(early) }), None))
+    Ok((Box::new(Prefixed { inner: stream, prefix: Bytes::from(early) }), Some(Cut::Answered)))
 }
 
 /// Writes, or, while that is blocked, hears an early answer into `early`
@@ -470,5 +485,57 @@ impl GetProxyDigest for Prefixed {
 impl GetSocketDigest for Prefixed {
     fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
         self.inner.get_socket_digest()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncReadExt as _;
+    use tokio::net::TcpListener;
+
+    /// A server that answers before the upload has ended and keeps its connection
+    /// open, waiting for the rest of the body. The simulator always closes there.
+    #[tokio::test]
+    async fn a_connection_whose_upload_was_cut_short_carries_no_other_request() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let port = listener.local_addr().expect("bound").port();
+        let server = tokio::spawn(async move {
+            let mut accepted = Vec::new();
+            for _ in 0..2 {
+                let (mut stream, _) = listener.accept().await.expect("a connection");
+                let mut first = [0; 1024];
+                assert!(stream.read(&mut first).await.expect("readable") > 0);
+                stream
+                    .write_all(b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 2\r\n\r\n{}")
+                    .await
+                    .expect("written");
+                accepted.push(stream);
+            }
+            accepted
+        });
+        let transport = Arc::new(Transport::new());
+        let request = |bytes: usize| Outgoing {
+            endpoint: Endpoint { tls: false, host: "127.0.0.1".to_owned(), port, path: String::new() },
+            method: http::Method::POST,
+            path: "/x",
+            headers: Vec::new(),
+            body: Bytes::from(vec![b' '; bytes]),
+        };
+        // Far more than the sockets' buffers hold, so that it cannot be sent whole.
+        for bytes in [64 << 20, 1] {
+            let open = Arc::clone(&transport).open(request(bytes), Arc::default());
+            let upstream =
+                tokio::time::timeout(Duration::from_secs(20), open).await.expect("an answer").expect("a head");
+            assert_eq!((upstream.status, upstream.sent_whole), (503, bytes == 1));
+            if bytes > 1 {
+                transport.retire(upstream);
+                // Enough turns for what `retire` spawns, were it to keep the connection.
+                for _ in 0..1000 {
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
+        assert_eq!(server.await.expect("no panic").len(), 2, "the second request had a connection of its own");
     }
 }

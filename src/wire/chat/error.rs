@@ -1,11 +1,12 @@
 //! Errors as the OpenAI dialect writes them.
 
+use super::refusal::read_error_fields;
 use crate::wire::redact::redact;
 use bytes::Bytes;
 use serde::Serialize;
 
-/// Characters kept of a refusal that is no error object.
-const MESSAGE_MAX: usize = 400;
+/// Characters of a target's text that was no error object.
+const WORDS_MAX: usize = 400;
 
 /// An error object: `{"error": {"message", "type", "param", "code"}}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,21 +64,29 @@ fn kind_of(status: u16, code: &str) -> &'static str {
 /// cut answer never gets a `[DONE]`.
 #[must_use]
 pub fn error_frame(error_object: &[u8]) -> Bytes {
-    // Written anew: a payload with line breaks would need a `data:` line for
-    // each, and a target's own refusal may be no error object at all.
+    // A payload with line breaks would need a `data:` line for each, and SDKs
+    // know an error frame by its `error` alone: a target's page or `detail` that
+    // went on as it came would read as a chunk, or as nothing.
     let compact = match serde_json::from_slice::<serde_json::Value>(error_object) {
-        Ok(value) if value.get("error").is_some() => value,
-        _ => {
-            let text = redact(&String::from_utf8_lossy(error_object), MESSAGE_MAX);
-            serde_json::json!({"error": {"message": text, "type": "invalid_request_error", "param": null, "code": null}})
-        }
+        Ok(value) if value.get("error").is_some_and(|error| !error.is_null()) => value.to_string().into_bytes(),
+        _ => worded(error_object),
     };
-    let compact = compact.to_string().into_bytes();
     let mut frame = Vec::with_capacity(compact.len() + 8);
     frame.extend_from_slice(b"data: ");
     frame.extend_from_slice(&compact);
     frame.extend_from_slice(b"\n\n");
     Bytes::from(frame)
+}
+
+/// Words that are no error object, as one.
+fn worded(words: &[u8]) -> Vec<u8> {
+    let told = read_error_fields(words).message;
+    let message = told.unwrap_or_else(|| redact(&String::from_utf8_lossy(words), WORDS_MAX));
+    let message = if message.trim().is_empty() { "the target refused without a word".to_owned() } else { message };
+    let error = serde_json::json!({"error": {
+        "message": message, "type": "invalid_request_error", "param": null, "code": "refused_by_target",
+    }});
+    error.to_string().into_bytes()
 }
 
 #[cfg(test)]
@@ -97,9 +106,23 @@ mod tests {
             r#"{"error":{"message":"no \"x\"","type":"invalid_request_error","param":"model","code":"model_not_found"}}"#
         );
         assert_eq!(error_frame(b"{\n \"error\": {}\n}"), "data: {\"error\":{}}\n\n");
-        assert_eq!(
-            error_frame(b"<html>\nno"),
-            "data: {\"error\":{\"message\":\"<html>no\",\"type\":\"invalid_request_error\",\"param\":null,\"code\":null}}\n\n"
-        );
+    }
+
+    #[test]
+    fn whatever_a_target_said_its_frame_is_one_line_that_holds_an_error() {
+        for (words, message) in [
+            (&b"bad\n\ndata: [DONE]\n\n"[..], "baddata: [DONE]"),
+            (b"{\"detail\": \"no such thing\"}", "no such thing"),
+            (b"", "the target refused without a word"),
+            (b"{\"error\": null}", "{\"error\": null}"),
+            (b"\xff\xfe", "\u{fffd}\u{fffd}"),
+        ] {
+            let frame = error_frame(words);
+            let text = std::str::from_utf8(&frame).expect("text");
+            let payload = text.strip_prefix("data: ").and_then(|rest| rest.strip_suffix("\n\n")).expect("a frame");
+            assert!(!payload.contains('\n'));
+            let value: serde_json::Value = serde_json::from_str(payload).expect("JSON");
+            assert_eq!(value["error"]["message"], message);
+        }
     }
 }

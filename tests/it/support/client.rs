@@ -122,6 +122,11 @@ impl Response {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
+    /// Sends bytes as they are while the answer is being read.
+    pub async fn send_raw(&mut self, bytes: &[u8]) {
+        self.client.send_raw(bytes).await;
+    }
+
     /// Gives the connection back for the next request.
     pub fn into_client(self) -> Client {
         self.client
