@@ -104,8 +104,13 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + '
 }
 
 fn show(base: &str, admin: &str) -> Result<()> {
-    let agent: ureq::Agent =
-        ureq::Agent::config_builder().timeout_global(Some(DEMO_MAX)).http_status_as_error(false).build().into();
+    // What is on this machine is not reached by way of a proxy.
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .proxy(None)
+        .timeout_global(Some(DEMO_MAX))
+        .http_status_as_error(false)
+        .build()
+        .into();
     let request =
         serde_json::json!({"model": "auto", "stream": true, "messages": [{"role": "user", "content": PROMPT}]});
     let mut answer = agent

@@ -40,8 +40,13 @@ pub fn explain(loaded: Option<&Loaded>, id: &str, json: bool) -> Result<ExitCode
 
 /// The record from a running gateway; an error when none answers there.
 fn ask(admin: &str, id: &str) -> Result<Option<Record>> {
-    let agent: ureq::Agent =
-        ureq::Agent::config_builder().timeout_global(Some(ASK_MAX)).http_status_as_error(false).build().into();
+    // What is on this machine is not reached by way of a proxy.
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .proxy(None)
+        .timeout_global(Some(ASK_MAX))
+        .http_status_as_error(false)
+        .build()
+        .into();
     let mut answer = agent.get(format!("http://{admin}/-/records/{id}")).call()?;
     match answer.status().as_u16() {
         200 => Ok(Some(serde_json::from_slice(&answer.body_mut().read_to_vec()?)?)),

@@ -92,7 +92,8 @@ pub fn init(path: &Path, force: bool) -> Result<()> {
 }
 
 fn models_of(base_url: &str) -> Option<Vec<String>> {
-    let agent: ureq::Agent = ureq::Agent::config_builder().timeout_global(Some(LOOK_MAX)).build().into();
+    // What is on this machine is not reached by way of a proxy.
+    let agent: ureq::Agent = ureq::Agent::config_builder().proxy(None).timeout_global(Some(LOOK_MAX)).build().into();
     let body = agent.get(format!("{base_url}/models")).call().ok()?.body_mut().read_to_vec().ok()?;
     let models = crate::wire::chat::read_model_list(&body, LOCAL_MODELS_MAX).ok()?;
     (!models.is_empty()).then_some(models)

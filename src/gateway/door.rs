@@ -37,7 +37,10 @@ impl App for Door {
     async fn serve(&self, session: &mut Session) {
         let gateway = &self.0;
         let is_get = *session.method() == Method::GET || *session.method() == Method::HEAD;
-        let path = session.path().trim_end_matches('/').to_owned();
+        let path = match session.path().trim_end_matches('/') {
+            "" => "/".to_owned(),
+            path => path.to_owned(),
+        };
         let answer = match path.as_str() {
             "/healthz" if is_get => plain(200, "ok\n"),
             "/readyz" if is_get && gateway.lifecycle.stage() == Stage::Open => plain(200, "ready\n"),

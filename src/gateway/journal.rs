@@ -54,6 +54,8 @@ pub struct ErrorAnswer {
 /// What the response headers say at the moment they are sent.
 #[derive(Debug, Clone, Default)]
 pub struct HeadFacts {
+    /// They went out with 200 already, before any content.
+    pub sent: bool,
     pub target: String,
     pub task: String,
     pub attempts: usize,

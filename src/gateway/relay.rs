@@ -84,7 +84,7 @@ pub async fn read(
     delivery: Delivery,
     headers: &ReplyHeaders,
 ) {
-    let mut delivering = Delivering { gateway, session, reader, headers, head_sent: false, notes: Vec::new() };
+    let mut delivering = Delivering { gateway, session, reader, headers, head_sent: false };
     let delivered = if delivery.stream { delivering.stream().await } else { delivering.whole().await };
     if let Err(error) = delivered {
         delivering.reader.depart(match error {
@@ -100,8 +100,6 @@ struct Delivering<'a> {
     reader: Reader,
     headers: &'a ReplyHeaders,
     head_sent: bool,
-    /// Notes that came before the headers could go out.
-    notes: Vec<Entry>,
 }
 
 /// What there is to do next.
@@ -114,6 +112,8 @@ impl Delivering<'_> {
     async fn stream(&mut self) -> Result<(), SendError> {
         let bounds = &self.gateway.settings.bounds;
         let mut due = Instant::now() + bounds.headers_hold_max;
+        // Lines of a report that came while headers were held.
+        let mut entries = Vec::new();
         loop {
             match self.wake(due, true).await? {
                 Wake::Silence if self.head_sent => {
@@ -121,7 +121,10 @@ impl Delivering<'_> {
                     KeptAlive.emit(&self.gateway.metrics);
                 }
                 // Nothing was shown yet: keep-alives begin, fallback goes on inside.
-                Wake::Silence => self.send_head().await?,
+                Wake::Silence => {
+                    self.send_head().await?;
+                    self.session.send(encode(std::mem::take(&mut entries), None)).await?;
+                }
                 Wake::Batch(batch) => {
                     if let (false, Some(Ending::Error(answer))) = (self.head_sent, &batch.ending)
                         && !batch.entries.iter().any(|entry| !matches!(entry, Entry::Note(_)))
@@ -129,16 +132,15 @@ impl Delivering<'_> {
                         return self.error(answer.clone()).await;
                     }
                     if !self.head_sent && only_notes(&batch) {
-                        self.notes.extend(batch.entries);
+                        entries.extend(batch.entries);
                         continue;
                     }
                     if !self.head_sent {
                         self.send_head().await?;
                     }
                     let ended = batch.ending.is_some();
-                    let mut entries = std::mem::take(&mut self.notes);
                     entries.extend(batch.entries);
-                    self.session.send(encode(entries, batch.ending)).await?;
+                    self.session.send(encode(std::mem::take(&mut entries), batch.ending)).await?;
                     if ended {
                         return self.session.finish().await;
                     }
@@ -155,13 +157,14 @@ impl Delivering<'_> {
         // nginx in front of us would hold the frames back otherwise.
         headers.push((HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")));
         self.head_sent = true;
+        self.reader.journal().set_head(|head| head.sent = true);
         self.session.begin(200, &headers, None).await
     }
 
     async fn whole(&mut self) -> Result<(), SendError> {
         let mut assembler = Assembler::default();
         let mut whole: Option<Bytes> = None;
-        let never = Instant::now() + std::time::Duration::from_hours(8760);
+        let never = Instant::now() + std::time::Duration::from_secs(365 * 24 * 3600);
         loop {
             let Wake::Batch(batch) = self.wake(never, false).await? else { continue };
             if batch.reset {

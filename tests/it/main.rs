@@ -4,12 +4,15 @@ mod support;
 
 mod answers;
 mod bounds;
+mod clients;
+mod config;
 mod door;
 mod drain;
 mod faults;
 mod keys;
 mod passthrough;
 mod patience;
+mod program;
 mod routes;
 mod statuses;
 mod tls;

@@ -232,7 +232,7 @@ async fn headers_wait_for_content_then_go_out_and_fallback_goes_on_inside() {
     assert!(!streamed.done);
     assert_eq!(streamed.error.expect("an error event")["code"], "own_deadline_first_token");
     let record = house.record_of(&response).await;
-    assert_eq!((record.outcome.as_str(), record.status), ("failed", 504));
+    assert_eq!((record.outcome.as_str(), record.status), ("failed", 200), "the status that the client got");
 }
 
 /// A target whose answer is far larger than all buffers on the way.
@@ -254,7 +254,11 @@ async fn slow_post(house: &House) -> Response {
 
 async fn until_the_journal_is_full(house: &House) {
     within("a full journal", async {
-        while !house.metrics().await.lines().any(|line| line.starts_with("tautline_gateway_journal_full_total 1")) {
+        let counted = |text: &str| {
+            text.lines()
+                .any(|line| line.strip_prefix("tautline_gateway_journal_full_total ").is_some_and(|count| count != "0"))
+        };
+        while !counted(&house.metrics().await) {
             tokio::task::yield_now().await;
         }
     })

@@ -72,8 +72,7 @@ impl Walk {
         let attempts: Vec<(String, Cause)> =
             self.lost.iter().map(|lost| (lost.target.clone(), lost.failure.cause)).collect();
         let now = Instant::now();
-        let free_in =
-            self.lost.iter().filter_map(|lost| lost.free_at).min().map(|at| at.saturating_duration_since(now));
+        let free_in = self.free_at(now).map(|at| at.saturating_duration_since(now));
         let Lost { target, failure, answer, client_auth, .. } = self.lost.swap_remove(which);
         let (returned, answer) = error_answer(&Verdicts {
             failure: &failure,
@@ -95,9 +94,20 @@ impl Walk {
         {
             attempt.outcome = AttemptOutcome::Returned;
         }
-        let status = if shown { 200 } else { answer.status };
+        // Headers that were held long enough went out with 200 before anything was shown.
+        let status = if shown || self.journal.head().sent { 200 } else { answer.status };
         self.journal.end(Ending::Error(answer));
         self.open.settle(outcome, status, Some(&failure));
+    }
+
+    /// The soonest that any target is free, where it said so. What a target said
+    /// before a wait that is over counts no more once it was asked again.
+    fn free_at(&self, now: Instant) -> Option<Instant> {
+        let counts = |(place, lost): (usize, &Lost)| {
+            let asked_again = || self.lost[place + 1..].iter().any(|later| later.target == lost.target);
+            lost.free_at.filter(|at| *at > now || !asked_again())
+        };
+        self.lost.iter().enumerate().filter_map(counts).min()
     }
 
     /// The shortened record, for those who asked with `x-tautline-report`.

@@ -52,11 +52,12 @@ pub fn error_answer(verdicts: &Verdicts<'_>) -> (bool, ErrorAnswer) {
     };
     headers.push((CONTENT_TYPE, HeaderValue::from_static("application/json")));
     headers.extend(waits(cause, verdicts.free_in));
+    let param = param(verdicts.failure);
     let body = ErrorBody {
         status,
         message: client_message(verdicts.failure, verdicts.target, verdicts.attempts),
-        param: param(verdicts.failure),
-        code: code(cause).to_owned(),
+        code: code(cause, param.as_deref()).to_owned(),
+        param,
     };
     (false, ErrorAnswer { status, headers, body: body.to_json() })
 }
@@ -95,8 +96,10 @@ fn waits(cause: Cause, free_in: Option<Duration>) -> Vec<(HeaderName, HeaderValu
 }
 
 /// OpenAI's own code where it has one, since agents act on it; else the cause.
-const fn code(cause: Cause) -> &'static str {
+/// An unknown path must not read as an unknown model: nobody would look at the path.
+fn code(cause: Cause, param: Option<&str>) -> &'static str {
     match cause {
+        Cause::UnknownRoute if param == Some("path") => "unknown_url",
         Cause::ContextTooLong => "context_length_exceeded",
         Cause::UnknownRoute | Cause::ModelNotFound => "model_not_found",
         Cause::RateLimited | Cause::Limited => "rate_limit_exceeded",

@@ -12,6 +12,10 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use std::fmt;
 
+/// Bytes of a model name. The longest in use are resource names of clouds, of
+/// about 200; names go into records, target names and headers.
+const MODEL_BYTES_MAX: usize = 512;
+
 /// A capability that a request demands of its target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Need {
@@ -33,9 +37,6 @@ impl Need {
         }
     }
 }
-
-/// Bytes of a model name; it stands in records and log lines.
-const MODEL_BYTES_MAX: usize = 256;
 
 /// Why a body is no request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -97,7 +98,7 @@ impl ChatRequest {
             return Err(bad("model", "must not be empty"));
         }
         if model.len() > MODEL_BYTES_MAX {
-            return Err(bad("model", "must be at most 256 bytes long"));
+            return Err(bad("model", &format!("must have at most {MODEL_BYTES_MAX} bytes")));
         }
         let messages: Vec<Message> = reader.required("messages", "a list of objects, each with a role")?;
         if messages.is_empty() {

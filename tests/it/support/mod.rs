@@ -3,7 +3,9 @@
 mod client;
 mod house;
 mod process;
+mod program;
 
 pub use client::{Client, Response};
 pub use house::{House, chat, closed_port, sim_target, within};
 pub use process::Process;
+pub use program::{Folder, Up};

@@ -1,4 +1,4 @@
-//! The binary in a process of its own.
+//! The binary kept running, with everything it prints collected.
 
 use super::house::within;
 
@@ -18,6 +18,8 @@ impl Process {
         let mut child = tokio::process::Command::new(env!("CARGO_BIN_EXE_tautline"))
             .args(["up", "--config"])
             .arg(config)
+            .env_clear()
+            .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
             .envs(environment.iter().copied())
             .stdout(std::process::Stdio::piped())
             .stderr(std::process::Stdio::piped())

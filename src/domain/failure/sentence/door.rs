@@ -12,8 +12,8 @@ pub(super) const TOO_LARGE: Words = Words {
 };
 pub(super) const UNKNOWN_ROUTE: Words = Words {
     what: "the gateway knows no such path or model name",
-    change: "client: use a name that `GET /v1/models` lists; operator: add `routes.X`, or the \
-             name to `providers.X.models`",
+    change: "client: use a name that `GET /v1/models` lists, or correct the path of the base URL; \
+             operator: add `routes.X`, or the name to `providers.X.models`",
 };
 pub(super) const UNAUTHORIZED: Words = Words {
     what: "the gateway's own key was missing, unknown or revoked",
@@ -34,5 +34,6 @@ pub(super) const CLIENT_STALLED: Words = Words {
     what: "the client stopped sending its request or reading its answer, so we closed the \
            connection by our own limit",
     change: "client: send the whole request and keep reading; operator: raise \
-             `gateway.write_timeout` where slow readers are expected",
+             `gateway.head_timeout`, `gateway.body_timeout` or `gateway.write_timeout` where slow \
+             clients are expected",
 };

@@ -205,7 +205,7 @@ mod tests {
         let clock = Observation::Clock {
             clock: Clock::FirstToken,
             limit_ms: 30_000,
-            elapsed_ms: 30_000,
+            elapsed_ms: 30_004,
             source: LimitSource::Learned,
         };
         let tried = [("strong", Cause::OwnDeadlineFirstToken), ("local", Cause::ConnectRefused)];
