@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 const EXEC_MAX: Duration = Duration::from_secs(10);
 /// A key whose life is not said is asked for anew this often.
 const UNKNOWN_LIFE: Duration = Duration::from_secs(300);
+/// A longer life is not believed; a number of seconds beyond all calendars
+/// would overflow the clock.
+const LIFE_MAX: Duration = Duration::from_hours(30 * 24);
 /// And a key has at most this many bytes.
 const KEY_BYTES_MAX: u64 = 16 << 10;
 
@@ -53,7 +56,9 @@ fn token(printed: &str) -> Resolved {
     match serde_json::from_str::<Token>(printed) {
         Ok(token) => {
             // A minute early, so that no request meets its last second.
-            let life = token.expires_in.map_or(UNKNOWN_LIFE, |secs| Duration::from_secs(secs.saturating_sub(60)));
+            let life = token
+                .expires_in
+                .map_or(UNKNOWN_LIFE, |secs| Duration::from_secs(secs.saturating_sub(60)).min(LIFE_MAX));
             Resolved { secret: Secret::new(token.access_token), renew_after: Some(life) }
         }
         Err(_) => Resolved { renew_after: Some(UNKNOWN_LIFE), ..fixed(printed) },
@@ -111,6 +116,8 @@ mod tests {
         assert_eq!(read("abc\n"), ("abc".to_owned(), Some(300)));
         assert_eq!(read(r#"{"access_token":"abc","expires_in":3600}"#), ("abc".to_owned(), Some(3540)));
         assert_eq!(read(r#"{"token":"abc"}"#), ("abc".to_owned(), Some(300)));
+        let endless = format!(r#"{{"token":"abc","expires_in":{}}}"#, u64::MAX);
+        assert_eq!(read(&endless), ("abc".to_owned(), Some(30 * 24 * 3600)));
     }
 
     #[test]
