@@ -234,7 +234,8 @@ impl Session {
         headers: &[(HeaderName, HeaderValue)],
         length: Option<usize>,
     ) -> Result<(), SendError> {
-        if self.is_closing() {
+        // Whether a body that was held back still comes is anybody's guess (RFC 9110, section 10.1.1).
+        if self.is_closing() || self.awaits_continue {
             self.close_after();
         }
         let framing = match length {
@@ -311,10 +312,7 @@ impl Session {
         if *self.closing.borrow() {
             self.inner.set_keepalive(None);
         }
-        if self.awaits_continue {
-            // Whether its body still comes is anybody's guess (RFC 9110, section 10.1.1).
-            self.inner.set_keepalive(None);
-        } else if !self.broken && !self.open_answer {
+        if !self.awaits_continue && !self.broken && !self.open_answer {
             self.linger().await;
         }
         self.inner.set_keepalive_reuses_remaining(Some(u32::MAX));

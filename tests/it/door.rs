@@ -468,6 +468,31 @@ async fn a_client_that_waits_for_100_continue_gets_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_instead_of_100_continue_ends_its_connection_and_says_so() {
+    let house = House::start("", &config()).await;
+    for (path, length, status) in [("/v1/nothing", 10, 404), (CHAT, BODY_MAX + 1, 413)] {
+        let mut client = Client::connect(house.addr).await;
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\ncontent-length: {length}\r\n\r\n"
+        );
+        client.send_raw(head.as_bytes()).await;
+        let told = rest(&mut client).await;
+        assert!(told.starts_with(&format!("HTTP/1.1 {status} ")), "no interim answer before it: {told}");
+        assert!(told.contains("Connection: close"), "{told}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kept_connection_without_a_request_is_closed_in_silence() {
+    let house = House::start("connection_idle = \"400ms\"\n", &config()).await;
+    let mut first = Client::connect(house.addr).await.request("GET", "/healthz", &[], b"").await;
+    first.bytes().await;
+    let began = Instant::now();
+    assert_eq!(rest(&mut first.into_client()).await, "");
+    assert!((350..10_000).contains(&began.elapsed().as_millis()), "{:?}", began.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_head_or_a_body_that_stalls_is_told_408() {
     let house = House::start("head_timeout = \"500ms\"\nbody_timeout = \"500ms\"\n", &config()).await;
     let mut head = Client::connect(house.addr).await;
