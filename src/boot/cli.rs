@@ -103,8 +103,12 @@ fn run(cli: Cli) -> Result<ExitCode> {
             return print_plan(cli.config.as_deref(), &request, task.as_deref(), json);
         }
         Command::Explain { id, json } => {
-            let loaded = configured(cli.config.as_deref())?;
-            return explain::explain(loaded.as_ref(), &id, json);
+            let loaded = match configured(cli.config.as_deref())? {
+                Some(loaded) => loaded,
+                // As `up` without a file: the defaults, and what the environment says.
+                None => config::parse("the defaults", "")?,
+            };
+            return explain::explain(&loaded, &id, json);
         }
         Command::Demo => runtime()?.block_on(demo::demo())?,
         Command::Up | Command::Gateway => {

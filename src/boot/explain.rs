@@ -9,7 +9,7 @@ use crate::domain::task::TaskReason;
 use crate::gateway::record::{self, MIGRATIONS};
 use crate::store::Store;
 use anyhow::{Context as _, Result, bail};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -17,11 +17,11 @@ use std::time::Duration;
 const ASK_MAX: Duration = Duration::from_secs(5);
 
 /// Asks the running gateway, else reads its table.
-pub fn explain(loaded: Option<&Loaded>, id: &str, json: bool) -> Result<ExitCode> {
-    let admin = loaded.map_or_else(|| "127.0.0.1:4001".to_owned(), |loaded| loaded.admin_listen.to_string());
+pub fn explain(loaded: &Loaded, id: &str, json: bool) -> Result<ExitCode> {
+    let admin = loaded.admin_listen.to_string();
     let record = match ask(&admin, id) {
         Ok(found) => found,
-        Err(_) => read(&loaded.map_or_else(|| PathBuf::from("tautline-state"), |loaded| loaded.state_dir.clone()), id)?,
+        Err(_) => read(&loaded.state_dir, id)?,
     };
     let Some(record) = record else {
         bail!(

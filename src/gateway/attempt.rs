@@ -83,6 +83,8 @@ impl Interrupted {
 /// What was counted so far; shared, so that a dropped attempt can still be told.
 #[derive(Debug, Default, Clone)]
 pub struct Tally {
+    /// The target has the whole request.
+    pub sent: bool,
     pub bytes: u64,
     pub contents: u64,
     pub first_token: Option<Duration>,
@@ -253,8 +255,12 @@ impl Attempt {
             match stage {
                 Stage::Connecting => self.pace.connecting(now),
                 Stage::Sending => self.pace.connected(now),
-                Stage::Sent if self.last_content.is_none() && !self.headers_seen => self.pace.sent(now),
-                Stage::Sent => {}
+                Stage::Sent => {
+                    self.tally.lock().sent = true;
+                    if self.last_content.is_none() && !self.headers_seen {
+                        self.pace.sent(now);
+                    }
+                }
             }
             self.armed = None;
         }
@@ -271,6 +277,7 @@ impl Attempt {
         self.armed = None;
         {
             let mut tally = self.tally.lock();
+            tally.sent = true;
             tally.upstream_request_id = judge::upstream_request_id(&upstream.headers);
             tally.exhausted_for = judge::exhausted_for(&upstream.headers);
         }

@@ -207,8 +207,11 @@ impl Open {
         if tally.first_token.is_some() && outcome == AttemptOutcome::Ok {
             self.record.timings.first_token_ms = record.first_token_ms.map(|first| record.started_ms + first);
         }
-        // A provider that was reached may bill even what was never read to its end.
-        let estimate = (tally.contents > 0).then_some(Usage {
+        // A provider that was reached may bill even what was never read to its end, and the
+        // prompt of an answer that we, or the client's departure, ended before its first word.
+        let ended_by_us =
+            outcome == AttemptOutcome::Cancelled || failure.is_some_and(|failure| clock_of(failure).is_some());
+        let estimate = (tally.contents > 0 || (tally.sent && ended_by_us)).then_some(Usage {
             input: input_tokens,
             output: tally.contents,
             estimated: true,
@@ -218,7 +221,7 @@ impl Open {
         record.cost_usd = record.tokens.zip(target.price).map(|(usage, price)| price.cost_usd(&usage));
         let none = Task::new(NONE);
         let task = self.task.as_ref().map_or(&none, |(task, _)| task);
-        let clock = failure.and_then(|failure| Clock::ALL.iter().copied().find(|clock| clock.cause() == failure.cause));
+        let clock = failure.and_then(clock_of);
         AttemptEnded {
             target: &target.label,
             task,
@@ -297,6 +300,11 @@ pub struct BegunAttempt {
     pub waited: Duration,
     pub key: Option<usize>,
     pub input_tokens: u64,
+}
+
+/// The clock of ours that ended an attempt, if one did.
+fn clock_of(failure: &Failure) -> Option<Clock> {
+    Clock::ALL.iter().copied().find(|clock| clock.cause() == failure.cause)
 }
 
 impl Drop for Open {

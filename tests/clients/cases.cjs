@@ -106,6 +106,8 @@ function answers(baseURL) {
     tools_whole: () => whole(api, "tools", { tools }),
     tools_helper: () => helper(api, "tools"),
     fallback: () => stream(api, "rescued"),
+    own_login: () => whole(api, "own"),
+    task: () => whole(client(baseURL, { defaultHeaders: { "x-tautline-task": "lookup" } }), "auto"),
     models: () => models(api),
     abort: () => abort(api, "endless"),
   };
@@ -114,7 +116,7 @@ function answers(baseURL) {
 function errors(baseURL) {
   const api = client(baseURL);
   const cases = {};
-  for (const model of ["bad", "policy", "long", "page", "login", "quota", "no-such-model", "late", "closed"]) {
+  for (const model of ["bad", "policy", "long", "page", "login", "quota", "own", "no-such-model", "late", "closed"]) {
     cases[model] = () => whole(api, model);
   }
   cases.wrong_base_url = () => whole(client(`${baseURL}/v1`), "good");

@@ -129,13 +129,15 @@ def answers(base_url):
     yield "tools_whole", lambda: whole(api, "tools", tools=TOOLS)
     yield "tools_helper", lambda: helper(api, "tools")
     yield "fallback", lambda: stream(api, "rescued")
+    yield "own_login", lambda: whole(api, "own")
+    yield "task", lambda: whole(client(base_url, default_headers={"x-tautline-task": "lookup"}), "auto")
     yield "models", lambda: models(api)
     yield "abort", lambda: abort(api, "endless")
 
 
 def errors(base_url):
     api = client(base_url)
-    for model in ["bad", "policy", "long", "page", "login", "quota", "no-such-model", "late", "closed"]:
+    for model in ["bad", "policy", "long", "page", "login", "quota", "own", "no-such-model", "late", "closed"]:
         yield model, lambda model=model: whole(api, model)
     yield "wrong_base_url", lambda: whole(client(base_url + "/v1"), "good")
     yield "late_stream", lambda: stream(api, "late")

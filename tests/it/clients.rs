@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use tautline::domain::record::{Outcome, Record};
 use tautline::gateway::record::{self, RecordQuery};
-use tautline::sim::{Ended, answer_text, tool_arguments};
+use tautline::sim::{Ended, Sim, SimSettings, answer_text, tool_arguments};
 
 const PROMPT: &str = "why do ropes go slack?";
 
@@ -89,24 +89,41 @@ fn lone(name: &str, script: &str) -> String {
     sim_target(name, script, "") + &route(name, &[name])
 }
 
+/// A second provider that knows one key, and a route on which it gets the
+/// caller's own.
+async fn own_login(known: &str) -> (Sim, String) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let sim = Sim::start(listener, SimSettings { api_keys: vec![known.to_owned()], ..SimSettings::default() });
+    let config = format!(
+        "[providers.own]\ndialect = \"sim\"\nbase_url = \"{}\"\nauth = \"client\"\nmodels = [\"own\"]\n\
+         [targets.own]\nprovider = \"own\"\nmodel = \"sim?tokens=40\"\n{}",
+        sim.base_url(),
+        route("own", &["own"])
+    );
+    (sim, config)
+}
+
 fn answers_config() -> String {
     lone("good", "tokens=40")
         + &lone("tools", "tools=1&parallel=2")
         + &lone("endless", "tokens=5000&gap=20ms")
         + &sim_target("broken", "fault=status_503", "")
         + &route("rescued", &["broken", "good"])
+        + "[tasks.chat]\ntargets = [\"broken\"]\n[tasks.lookup]\ntargets = [\"good\"]\n"
+        + "[routes.auto]\nby_task = true\ndefault_task = \"chat\"\n"
 }
 
 async fn gives_answers(package: Package, test: &str) {
     let Some(command) = package.command(test) else { return };
-    let house = House::start("", &answers_config()).await;
+    let (own, own_config) = own_login("sk-of-the-user").await;
+    let house = House::start("", &(answers_config() + &own_config)).await;
     let told = run(command, &house, "answers").await;
     let expected = answer_text(PROMPT, 40);
-    assert_eq!(told.len(), 9, "{told:#?}");
+    assert_eq!(told.len(), 11, "{told:#?}");
     for case in told.values() {
         assert!(case["error"].is_null(), "{case:#}");
     }
-    for name in ["stream", "whole", "usage", "fallback"] {
+    for name in ["stream", "whole", "usage", "fallback", "own_login", "task"] {
         assert_eq!(
             (told[name]["text"].as_str(), told[name]["finish"].as_str()),
             (Some(&*expected), Some("stop")),
@@ -124,7 +141,10 @@ async fn gives_answers(package: Package, test: &str) {
         assert_eq!(told[name]["calls"], json!([call(0), call(1)]), "{name}");
     }
     assert_eq!(told["tools_stream"]["finish"], "tool_calls");
-    assert_eq!(told["models"]["ids"], json!(["endless", "good", "rescued", "tools"]));
+    assert_eq!(
+        told["models"]["ids"],
+        json!(["auto", "auto:chat", "auto:lookup", "endless", "good", "own", "rescued", "tools"])
+    );
     assert_eq!(told["abort"]["chunks"], 4);
     let records = records(&house).await;
     let outcome = |model: &str| records[model].iter().map(|record| record.outcome).collect::<Vec<_>>();
@@ -138,7 +158,10 @@ async fn gives_answers(package: Package, test: &str) {
     let seen = house.sim.seen();
     let cut: Vec<_> = seen.iter().filter(|seen| seen.ended == Some(Ended::PeerClosed)).collect();
     assert!(cut.len() == 1 && cut[0].model.contains("tokens=5000") && cut[0].frames_sent < 4000, "{cut:#?}");
-    assert!(seen.iter().all(|seen| seen.bearer.is_none()), "the user's key stays here");
+    assert!(seen.iter().all(|seen| seen.bearer.is_none()), "the user's key goes to its own provider only");
+    assert_eq!(own.seen()[0].bearer.as_deref(), Some("sk-of-the-user"));
+    let auto = &records["auto"][0];
+    assert_eq!((auto.task.as_str(), auto.task_reason.as_str()), ("lookup", "header"));
 }
 
 fn errors_config() -> String {
@@ -185,6 +208,7 @@ fn to_be_raised() -> Vec<Raised> {
         row("bad", bad, 400, "", "bad_request", 1),
         row("policy", bad, 400, "content_policy_violation", "content_policy", 1),
         row("long", bad, 400, "context_length_exceeded", "context_too_long", 1),
+        row("own", "AuthenticationError", 401, "invalid_api_key", "auth", 1),
         row("no-such-model", "NotFoundError", 404, "model_not_found", "unknown_route", 1),
         // What the operator has to mend is never tried again by the package.
         row("page", server, 502, "not_an_api", "not_an_api", 1),
@@ -200,8 +224,9 @@ fn to_be_raised() -> Vec<Raised> {
 
 async fn raises_errors(package: Package, test: &str) {
     let Some(command) = package.command(test) else { return };
-    let house =
-        House::start("retry_after_wait_max = \"500ms\"\nheaders_hold_max = \"100ms\"\n", &errors_config()).await;
+    let (_own, own_config) = own_login("sk-of-somebody-else").await;
+    let gateway = "retry_after_wait_max = \"500ms\"\nheaders_hold_max = \"100ms\"\n";
+    let house = House::start(gateway, &(errors_config() + &own_config)).await;
     let told = run(command, &house, "errors").await;
     let records = records(&house).await;
     for Raised { case, class, status, code, cause, requests } in to_be_raised() {

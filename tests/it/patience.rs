@@ -364,3 +364,27 @@ async fn a_driver_outlives_its_session_and_a_second_reader_gets_the_whole_answer
     within("the driver's end", detached).await.expect("no panic");
     assert_eq!(house.record(&id).await.outcome.as_str(), "ok");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_prompt_that_was_sent_counts_even_if_we_ended_it_before_the_first_word() {
+    let priced = "price = { input = 1000000.0, output = 1000000.0 }";
+    let config = format!(
+        "{}{}{}[routes.m]\ntargets = [\"busy\", \"hangs\", \"good\"]\n",
+        sim_target("busy", "fault=status_503", priced),
+        sim_target("hangs", "fault=hang_headers", &format!("{priced}\n{SHORT}")),
+        sim_target("good", "tokens=7", priced)
+    );
+    let house = House::start("", &config).await;
+    let mut response = house.post(&chat("m", false)).await;
+    response.bytes().await;
+    let record = house.record_of(&response).await;
+    let [busy, hangs, good] = &record.attempts[..] else { panic!("three attempts: {record:#?}") };
+    assert_eq!(busy.tokens, None, "a refusal costs nothing");
+    let sent = hangs.tokens.expect("the provider had the whole prompt");
+    assert!(sent.estimated && sent.output == 0 && sent.input == record.plan.input_tokens, "{sent:?}");
+    let delivered = good.tokens.expect("the target reported it");
+    let billed = record.billed.expect("priced");
+    assert_eq!(billed.tokens.input, sent.input + delivered.input);
+    assert_eq!(billed.cost_usd, hangs.cost_usd.zip(good.cost_usd).map(|(lost, good)| lost + good));
+    assert_eq!(record.usage, good.tokens, "what was delivered is the good answer's alone");
+}

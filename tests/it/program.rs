@@ -59,12 +59,12 @@ async fn demo_ends_well_and_tells_its_story_whatever_proxy_is_set() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn up_without_a_configuration_answers_from_the_simulator() {
     let folder = Folder::new();
-    let mut up = loop {
+    let (mut up, admin) = loop {
         let ports = [closed_port(), closed_port()];
         let [gateway, admin] = ports.map(|port| format!("127.0.0.1:{port}"));
         let environment = [("TAUTLINE__GATEWAY__LISTEN", &*gateway), ("TAUTLINE__ADMIN__LISTEN", &*admin)];
         match folder.spawn(&environment, &["up"], ports).await {
-            Ok(up) => break up,
+            Ok(up) => break (up, admin),
             Err(said) => assert!(said.contains("in use"), "{said}"),
         }
     };
@@ -73,6 +73,10 @@ async fn up_without_a_configuration_answers_from_the_simulator() {
     let streamed = response.stream_text().await;
     assert_eq!((streamed.text, streamed.done), (answer_text(PROMPT, 60), true));
     assert_eq!(response.header("x-tautline-target"), Some("steady"));
+    // Without a file `explain` finds it by the same environment.
+    let elsewhere = [("TAUTLINE__ADMIN__LISTEN", &*admin), ("TAUTLINE__STATE_DIR", "elsewhere")];
+    let id = response.header("x-request-id").expect("every answer has one");
+    within("the record", async { while folder.run_with(&elsewhere, &["explain", id]).await.code != Some(0) {} }).await;
     up.signal("INT").await;
     assert_eq!(up.ended().await.code(), Some(0));
 }
