@@ -144,9 +144,11 @@ async fn up(loaded: Option<Loaded>) -> Result<()> {
         (demo::configuration(&simulator, demo::Ports::Default)?, Some(simulator))
     };
     init_logs(loaded.log.format, &loaded.log.filter).map_err(|error| anyhow::anyhow!("log.filter: {error}"))?;
+    let signals = shutdown::Signals::listen()?;
     let running = roles::start(&loaded).await?;
     announce(&loaded, &running, simulator.is_some());
-    shutdown::run_until_signalled(running).await
+    shutdown::run_until_signalled(running, signals).await;
+    Ok(())
 }
 
 fn announce(loaded: &Loaded, running: &roles::Running, simulated: bool) {

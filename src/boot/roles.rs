@@ -151,7 +151,7 @@ async fn keep_keys(gateway: Arc<Gateway>) {
         let reference = key.reference().to_owned();
         let resolved = resolve_again(reference).await;
         if let Err(why) = &resolved {
-            tracing::warn!(target: "tautline::keys", reference = key.reference(), why, "a key could not be renewed; the old one stays");
+            tracing::warn!(target: "tautline::keys", reference = key.shown(), why, "a key could not be renewed; the old one stays");
         }
         key.renew(resolved.ok(), Instant::now());
     }

@@ -8,16 +8,33 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// A person at the terminal waits less long than an orchestrator.
 const INTERRUPT_GRACE: Duration = Duration::from_secs(5);
 
+/// The signals that a process listens to. Taken before its addresses are told:
+/// whoever reads them may send one at once.
+pub struct Signals {
+    term: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    /// Begins to listen.
+    ///
+    /// # Errors
+    /// When the process may not.
+    pub fn listen() -> Result<Self> {
+        Ok(Self {
+            term: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            hangup: listen(SignalKind::hangup())?,
+        })
+    }
+}
+
 /// Runs until a signal says otherwise: TERM drains within the configured
 /// grace, INT within 5 s, a second one ends the waiting. HUP is said to do
 /// nothing yet.
-///
-/// # Errors
-/// When the process may not listen to signals.
-pub async fn run_until_signalled(running: Running) -> Result<()> {
-    let mut term = listen(SignalKind::terminate())?;
-    let mut interrupt = listen(SignalKind::interrupt())?;
-    let mut hangup = listen(SignalKind::hangup())?;
+pub async fn run_until_signalled(running: Running, signals: Signals) {
+    let Signals { mut term, mut interrupt, mut hangup } = signals;
     let grace = loop {
         tokio::select! {
             _ = term.recv() => break running.gateway.settings.bounds.drain_grace,
@@ -34,7 +51,6 @@ pub async fn run_until_signalled(running: Running) -> Result<()> {
     };
     running.stop(grace, hurry).await;
     tracing::info!(target: "tautline::boot", "stopped");
-    Ok(())
 }
 
 fn listen(kind: SignalKind) -> Result<Signal> {

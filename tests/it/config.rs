@@ -371,3 +371,19 @@ async fn completions_are_written_for_a_shell() {
     assert_eq!(ran.code, Some(0));
     assert!(ran.out.contains("check-config") && ran.out.contains("complete -F _tautline"), "{}", ran.out);
 }
+
+#[test]
+fn a_credential_in_a_providers_headers_is_a_reference_or_a_fault() {
+    let provider = |headers: &str| {
+        let text =
+            format!("[providers.p]\ndialect = \"openai\"\nbase_url = \"http://127.0.0.1:1/v1\"\nheaders = {headers}\n");
+        tautline::boot::config::parse("test", &text)
+    };
+    let loaded = provider("{ api-key = \"exec:echo hidden-1\", x-title = \"mine\" }").expect("good");
+    let headers = &loaded.gateway.providers["p"].headers;
+    assert!(headers.iter().any(|(name, value)| name == "api-key" && value == "hidden-1" && value.is_sensitive()));
+    assert!(headers.iter().any(|(name, value)| name == "x-title" && value == "mine"));
+    let faults = provider("{ api-key = \"hidden-2\", authorization = \"x\" }").expect_err("refused");
+    assert_eq!(faults.faults.len(), 2, "{faults}");
+    assert!(!faults.to_string().contains("hidden-2"));
+}

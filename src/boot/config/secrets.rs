@@ -51,14 +51,24 @@ fn token(printed: &str) -> Resolved {
         #[serde(alias = "token")]
         access_token: String,
         #[serde(default)]
-        expires_in: Option<u64>,
+        expires_in: Option<Seconds>,
+    }
+    /// Some servers write the number as text.
+    #[derive(serde::Deserialize)]
+    #[serde(untagged)]
+    enum Seconds {
+        Number(u64),
+        Text(String),
     }
     match serde_json::from_str::<Token>(printed) {
         Ok(token) => {
             // A minute early, so that no request meets its last second.
-            let life = token
-                .expires_in
-                .map_or(UNKNOWN_LIFE, |secs| Duration::from_secs(secs.saturating_sub(60)).min(LIFE_MAX));
+            let seconds = match token.expires_in {
+                Some(Seconds::Number(seconds)) => Some(seconds),
+                Some(Seconds::Text(text)) => text.parse().ok(),
+                None => None,
+            };
+            let life = seconds.map_or(UNKNOWN_LIFE, |secs| Duration::from_secs(secs.saturating_sub(60)).min(LIFE_MAX));
             Resolved { secret: Secret::new(token.access_token), renew_after: Some(life) }
         }
         Err(_) => Resolved { renew_after: Some(UNKNOWN_LIFE), ..fixed(printed) },
@@ -115,6 +125,7 @@ mod tests {
         };
         assert_eq!(read("abc\n"), ("abc".to_owned(), Some(300)));
         assert_eq!(read(r#"{"access_token":"abc","expires_in":3600}"#), ("abc".to_owned(), Some(3540)));
+        assert_eq!(read(r#"{"access_token":"abc","expires_in":"3600"}"#), ("abc".to_owned(), Some(3540)));
         assert_eq!(read(r#"{"token":"abc"}"#), ("abc".to_owned(), Some(300)));
         let endless = format!(r#"{{"token":"abc","expires_in":{}}}"#, u64::MAX);
         assert_eq!(read(&endless), ("abc".to_owned(), Some(30 * 24 * 3600)));

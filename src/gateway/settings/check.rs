@@ -4,6 +4,7 @@ use super::limits::{Bounds, Deadlines, Endpoint};
 use super::raw::{RawModel, RawPrice, RawProvider, RawRoute, RawSettings, RawTarget};
 use super::{Fault, Key, Resolved, built_in, nearest};
 use crate::domain::ids::{ProviderName, RouteName, TargetName};
+use crate::domain::secret::Secret;
 use crate::domain::task::Task;
 use crate::domain::usage::Price;
 use crate::wire::chat::Need;
@@ -250,7 +251,7 @@ fn provider(
             "list the names or patterns it serves, as models = [\"gpt-*\"]",
         ));
     }
-    let headers = headers(name, raw, faults);
+    let headers = headers(name, raw, resolve, faults);
     Some(Provider { name: ProviderName::new(name), endpoint: endpoint?, auth, models: raw.models.clone(), headers })
 }
 
@@ -307,36 +308,56 @@ fn is_header(key: &str) -> bool {
     !key.is_empty() && http::HeaderValue::from_str(key).is_ok()
 }
 
-fn headers(name: &str, raw: &RawProvider, faults: &mut Vec<Fault>) -> Vec<(http::HeaderName, http::HeaderValue)> {
+/// Words in a header's name that say that its value is a credential.
+const CREDENTIALS: [&str; 5] = ["key", "token", "secret", "auth", "cookie"];
+
+fn headers(
+    name: &str,
+    raw: &RawProvider,
+    resolve: &dyn Fn(&str) -> Result<Resolved, String>,
+    faults: &mut Vec<Fault>,
+) -> Vec<(http::HeaderName, http::HeaderValue)> {
+    let mut headers = Vec::new();
+    for (header, text) in &raw.headers {
+        let at = format!("providers.{name}.headers.{header}");
+        match self::header(header, text, resolve) {
+            Ok(pair) => headers.push(pair),
+            Err((problem, fix)) => faults.push(Fault::new(at, problem, fix)),
+        }
+    }
+    headers
+}
+
+/// One header: its value as it is, or what a secret reference gives. A
+/// credential must be a reference, as everywhere.
+fn header(
+    name: &str,
+    text: &str,
+    resolve: &dyn Fn(&str) -> Result<Resolved, String>,
+) -> Result<(http::HeaderName, http::HeaderValue), (String, &'static str)> {
     const OURS: [&str; 6] =
         ["authorization", "host", "content-length", "transfer-encoding", "connection", "content-type"];
-    raw.headers
-        .iter()
-        .filter_map(|(header, value)| {
-            let parsed =
-                http::HeaderName::try_from(header.as_str()).ok().zip(http::HeaderValue::try_from(value.as_str()).ok());
-            let at = format!("providers.{name}.headers.{header}");
-            match parsed {
-                Some((header, value)) if !OURS.contains(&header.as_str()) => Some((header, value)),
-                Some(_) => {
-                    faults.push(Fault::new(
-                        at,
-                        "is written by the gateway itself",
-                        "leave it out; credentials go into api_key",
-                    ));
-                    None
-                }
-                None => {
-                    faults.push(Fault::new(
-                        at,
-                        "is no valid header",
-                        "use letters, digits and dashes, and a value without control characters",
-                    ));
-                    None
-                }
-            }
-        })
-        .collect()
+    let form = "use letters, digits and dashes, and a value without control characters";
+    let name = http::HeaderName::try_from(name).map_err(|_| ("is no name of a header".to_owned(), form))?;
+    if OURS.contains(&name.as_str()) {
+        return Err(("is written by the gateway itself".to_owned(), "leave it out; credentials go into api_key"));
+    }
+    let is_reference = ["env:", "file:", "exec:"].iter().any(|kind| text.starts_with(kind));
+    if !is_reference && CREDENTIALS.iter().any(|word| name.as_str().contains(word)) {
+        return Err((
+            "holds a credential as it is".to_owned(),
+            "write \"env:NAME\", \"file:PATH\" or \"exec:COMMAND\"",
+        ));
+    }
+    let resolved = if is_reference {
+        resolve(text).map_err(|problem| (problem, "write \"env:NAME\", \"file:PATH\" or \"exec:COMMAND\""))?.secret
+    } else {
+        Secret::new(text.to_owned())
+    };
+    let mut value =
+        http::HeaderValue::try_from(resolved.expose()).map_err(|_| ("is no value of a header".to_owned(), form))?;
+    value.set_sensitive(is_reference);
+    Ok((name, value))
 }
 
 fn targets(

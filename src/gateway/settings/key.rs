@@ -44,6 +44,12 @@ impl Key {
         &self.reference
     }
 
+    /// The reference as it may be logged: of a command the program alone.
+    #[must_use]
+    pub fn shown(&self) -> &str {
+        self.reference.split(' ').next().unwrap_or_default()
+    }
+
     /// The key as it is now.
     #[must_use]
     pub fn secret(&self) -> Secret<String> {

@@ -200,11 +200,12 @@ struct WholeChoice<'a> {
     text: Filled,
 }
 
+/// A report never costs an answer: what is no count is taken as absent.
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct UsageWire {
-    prompt_tokens: Option<u64>,
-    completion_tokens: Option<u64>,
+    prompt_tokens: Count,
+    completion_tokens: Count,
     prompt_tokens_details: Option<PromptDetails>,
     completion_tokens_details: Option<CompletionDetails>,
 }
@@ -212,22 +213,39 @@ struct UsageWire {
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct PromptDetails {
-    cached_tokens: Option<u64>,
+    cached_tokens: Count,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct CompletionDetails {
-    reasoning_tokens: Option<u64>,
+    reasoning_tokens: Count,
+}
+
+/// A count of tokens in whatever form a server writes it.
+#[derive(Default, Clone, Copy)]
+struct Count(u64);
+
+impl<'de> Deserialize<'de> for Count {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be in range")]
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(match serde_json::Value::deserialize(deserializer)? {
+            serde_json::Value::Number(number) => Self(number.as_u64().unwrap_or_else(|| {
+                number.as_f64().filter(|count| (0.0..1e15).contains(count)).map_or(0, |count| count as u64)
+            })),
+            serde_json::Value::String(text) => Self(text.parse().unwrap_or(0)),
+            _ => Self(0),
+        })
+    }
 }
 
 impl From<UsageWire> for Usage {
     fn from(wire: UsageWire) -> Self {
         Self {
-            input: wire.prompt_tokens.unwrap_or(0),
-            output: wire.completion_tokens.unwrap_or(0),
-            cached_input: wire.prompt_tokens_details.and_then(|details| details.cached_tokens).unwrap_or(0),
-            reasoning: wire.completion_tokens_details.and_then(|details| details.reasoning_tokens).unwrap_or(0),
+            input: wire.prompt_tokens.0,
+            output: wire.completion_tokens.0,
+            cached_input: wire.prompt_tokens_details.map_or(0, |details| details.cached_tokens.0),
+            reasoning: wire.completion_tokens_details.map_or(0, |details| details.reasoning_tokens.0),
             estimated: false,
         }
     }
@@ -310,6 +328,14 @@ mod tests {
             let facts = facts(&format!(r#"{{"choices":[{{"index":0,"delta":{delta},"finish_reason":null}}]}}"#));
             assert_eq!((facts.contents, facts.answers), (contents, answers), "{delta}");
         }
+    }
+
+    #[test]
+    fn an_odd_report_of_usage_costs_no_answer() {
+        let usage = facts(
+            r#"{"choices":[],"usage":{"prompt_tokens":12.0,"completion_tokens":"7","prompt_tokens_details":{"cached_tokens":null}}}"#,
+        );
+        assert_eq!(usage.usage, Some(Usage { input: 12, output: 7, ..Usage::default() }));
     }
 
     #[test]
