@@ -194,6 +194,9 @@ fn print_plan(config: Option<&Path>, request: &Path, task: Option<&str>, json: b
         Ok(understood) => understood,
         Err(refused) => {
             println!("refused: {}", explain::refusal(&refused.observation));
+            if settings.providers.values().any(|provider| provider.models.is_none()) {
+                println!("(the lists of models that providers publish were not asked for; `tautline up` asks them)");
+            }
             return Ok(ExitCode::FAILURE);
         }
     };
@@ -201,6 +204,7 @@ fn print_plan(config: Option<&Path>, request: &Path, task: Option<&str>, json: b
         candidates: &understood.candidates,
         needs: &understood.needs,
         input_tokens: understood.chat.input_tokens(),
+        input_tokens_least: understood.chat.input_tokens_least(),
         output_tokens_max: understood.chat.output_tokens_max,
         stream: understood.chat.stream,
         global: &settings.deadlines,

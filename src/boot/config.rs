@@ -9,7 +9,7 @@ pub(super) mod secrets;
 
 use crate::gateway::record::Lines;
 use crate::gateway::settings::{Fault, RawDeadlines, RawGateway, RawSettings, Settings};
-use crate::telemetry::LogFormat;
+use crate::telemetry::{LogFormat, check_filter};
 pub use keys::all_keys;
 use keys::{known_keys, section};
 use serde::Deserialize;
@@ -103,6 +103,11 @@ pub fn parse(source: &str, text: &str) -> Result<Loaded, Faults> {
         }
     };
     match Settings::check(&raw, &secrets::resolve) {
+        Ok(gateway) if admin_listen.port() != 0 && gateway.listen.contains(&admin_listen) => {
+            let problem = format!("{admin_listen} is an address of the gateway, too");
+            faults.push(Fault::new("admin.listen", problem, "choose another port"));
+            Err(failed(faults))
+        }
         Ok(gateway) if faults.is_empty() => {
             Ok(Loaded { source: source.to_owned(), state_dir, gateway: Arc::new(gateway), admin_listen, log })
         }
@@ -200,5 +205,9 @@ fn log_settings(raw: &RawLog, faults: &mut Vec<Fault>) -> LogSettings {
             Lines::Off
         }
     };
-    LogSettings { format, filter: raw.filter.clone().unwrap_or_else(|| "info".to_owned()), exchanges }
+    let filter = raw.filter.clone().unwrap_or_else(|| "info".to_owned());
+    if let Err(problem) = check_filter(&filter) {
+        faults.push(Fault::new("log.filter", problem, "write it as \"info\" or \"info,tautline::attempt=debug\""));
+    }
+    LogSettings { format, filter, exchanges }
 }

@@ -60,10 +60,11 @@ pub async fn start(loaded: &Loaded) -> Result<Running> {
     let (addrs, admin_addr) = (bound.iter().map(|one| one.addr).collect(), admin_bound.addr);
     let store = Store::open(&loaded.state_dir.join("gateway.sqlite"), MIGRATIONS).await?;
     let principal_key = principal_key(&loaded.state_dir)?;
-    let (sink, writer) = record::open(store.clone(), settings.bounds.records_max, loaded.log.exchanges);
     let registry = Registry::new();
     process_metrics(&registry);
-    let metrics = Metrics::new(&Scope::new(registry.clone(), "tautline_gateway"));
+    let metrics = Arc::new(Metrics::new(&Scope::new(registry.clone(), "tautline_gateway")));
+    let (sink, writer) =
+        record::open(store.clone(), settings.bounds.records_max, loaded.log.exchanges, Arc::clone(&metrics));
     let lifecycle = Lifecycle::default();
     let gateway = Arc::new(Gateway::new(Arc::clone(&settings), metrics, sink.clone(), lifecycle, principal_key));
     let bounds = &settings.bounds;

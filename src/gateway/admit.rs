@@ -60,7 +60,16 @@ pub async fn admit(gateway: &Gateway, session: &mut Session, open: &mut Open) ->
         });
     }
     let bounds = &gateway.settings.bounds;
-    let body = session.read_body(bounds.body_bytes_max).await.map_err(|error| match error {
+    let read = tokio::select! {
+        biased;
+        read = session.read_body(bounds.body_bytes_max) => Some(read),
+        () = gateway.lifecycle.reached(Stage::Ending) => None,
+    };
+    let Some(read) = read else {
+        session.close_after();
+        return Err(Observation::Shutdown);
+    };
+    let body = read.map_err(|error| match error {
         BodyError::TooLarge { max } => {
             BoundHit(Bound::Body).emit(&gateway.metrics);
             Observation::TooLarge { what: "body_bytes_max", limit: max as u64 }

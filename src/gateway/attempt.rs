@@ -13,6 +13,7 @@ pub use request::{AttemptSpec, Credential, outgoing};
 
 use crate::domain::failure::{Evidence, Failure, Observation, classify};
 use crate::domain::usage::Usage;
+use crate::gateway::events::Bound;
 use crate::gateway::journal::Entry;
 use crate::gateway::provider::pace::{Fired, Pace};
 use crate::gateway::provider::transport::{Marks, Outgoing, Stage, Transport, Upstream};
@@ -65,26 +66,42 @@ pub struct Interrupted {
     pub failure: Failure,
     /// The target's own refusal, as it came.
     pub answer: Option<TargetAnswer>,
-    /// Frames of an empty answer, in case every target is empty.
-    pub empty: Vec<Entry>,
+    /// An empty answer, in case every target is empty.
+    pub empty: Option<EmptyAnswer>,
+    /// The named bound that was hit.
+    pub bound: Option<Bound>,
     /// The refusal names `stream` or `stream_options`, which may be ours.
     pub names_streaming: Option<&'static str>,
     pub retry_after: Option<Duration>,
+}
+
+/// An answer that ended well and says nothing.
+#[derive(Debug)]
+pub struct EmptyAnswer {
+    pub entries: Vec<Entry>,
+    /// How many of the last were not handed out.
+    pub unsent: usize,
+    pub finishes: Vec<Finish>,
 }
 
 impl Interrupted {
     /// A failure that no words of the target belong to.
     #[must_use]
     pub const fn without_answer(failure: Failure) -> Self {
-        Self { failure, answer: None, empty: Vec::new(), names_streaming: None, retry_after: None }
+        Self { failure, answer: None, empty: None, bound: None, names_streaming: None, retry_after: None }
     }
 }
 
 /// What was counted so far; shared, so that a dropped attempt can still be told.
 #[derive(Debug, Default, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, not a state")]
 pub struct Tally {
+    pub connected: bool,
     /// The target has the whole request.
     pub sent: bool,
+    pub headers_seen: bool,
+    /// The dialect's own end came.
+    pub finished: bool,
     pub bytes: u64,
     pub contents: u64,
     pub first_token: Option<Duration>,
@@ -108,6 +125,9 @@ pub struct Attempt {
     armed: Option<Instant>,
     decoder: SseDecoder,
     frames: Vec<SseFrame>,
+    /// Handed out already, while there was reasoning only.
+    kept: Vec<SseFrame>,
+    bound_hit: Option<Bound>,
     held_bytes: usize,
     choices: Vec<(u32, Option<Finish>)>,
     answers: u64,
@@ -153,6 +173,8 @@ impl Attempt {
             sleep: Box::pin(tokio::time::sleep(Duration::ZERO)),
             armed: None,
             frames: Vec::new(),
+            kept: Vec::new(),
+            bound_hit: None,
             held_bytes: 0,
             choices: Vec::new(),
             answers: 0,
@@ -236,6 +258,7 @@ impl Attempt {
                     let read = body.len() as u64;
                     self.tally.lock().bytes = read;
                     if read > self.spec.output_bytes_max {
+                        self.bound_hit = Some(Bound::Output);
                         self.fail(Observation::OutputLimit { limit_bytes: self.spec.output_bytes_max });
                     }
                 }
@@ -254,7 +277,10 @@ impl Attempt {
             self.stage = stage;
             match stage {
                 Stage::Connecting => self.pace.connecting(now),
-                Stage::Sending => self.pace.connected(now),
+                Stage::Sending => {
+                    self.tally.lock().connected = true;
+                    self.pace.connected(now);
+                }
                 Stage::Sent => {
                     self.tally.lock().sent = true;
                     if self.last_content.is_none() && !self.headers_seen {
@@ -277,7 +303,9 @@ impl Attempt {
         self.armed = None;
         {
             let mut tally = self.tally.lock();
+            tally.connected = true;
             tally.sent = true;
+            tally.headers_seen = true;
             tally.upstream_request_id = judge::upstream_request_id(&upstream.headers);
             tally.exhausted_for = judge::exhausted_for(&upstream.headers);
         }
@@ -320,7 +348,10 @@ impl Attempt {
             let outcome = frames.into_iter().try_for_each(|frame| self.frame(frame, now));
             let outcome = outcome.and_then(|()| match pushed {
                 Ok(()) => Ok(()),
-                Err(error) => Err(Observation::Garbled { detail: error.to_string() }),
+                Err(error) => {
+                    self.bound_hit = Some(Bound::Frame);
+                    Err(Observation::Garbled { detail: error.to_string() })
+                }
             });
             match (outcome, polled) {
                 (Err(observation), _) | (Ok(()), Poll::Ready(Err(observation))) => self.broke(observation),
@@ -328,6 +359,7 @@ impl Attempt {
                 (Ok(()), Poll::Ready(Ok(false))) => self.end_of_body(now),
                 (Ok(()), Poll::Ready(Ok(true))) => {
                     if self.tally.lock().bytes > self.spec.output_bytes_max {
+                        self.bound_hit = Some(Bound::Output);
                         self.fail(Observation::OutputLimit { limit_bytes: self.spec.output_bytes_max });
                     }
                 }
@@ -406,6 +438,7 @@ impl Attempt {
         }
         drop(tally);
         if self.is_finished() {
+            self.tally.lock().finished = true;
             self.pace.finished(now);
         }
     }
@@ -421,6 +454,12 @@ impl Attempt {
     fn hand_out(&mut self) {
         if self.last_content.is_some() && !self.frames.is_empty() {
             let frames = std::mem::take(&mut self.frames);
+            if self.answers == 0 {
+                // Reasoning alone so far: should the answer turn out empty, it is wanted again.
+                self.kept.extend(frames.iter().cloned());
+            } else {
+                self.kept = Vec::new();
+            }
             self.events.push_front(Event::Frames { frames, gap: self.gap.take() });
         }
     }
@@ -465,7 +504,8 @@ impl Attempt {
             self.refused(false);
             return;
         }
-        if self.pace.is_finishing() && fired.clock != crate::domain::deadline::Clock::Total {
+        // Whichever clock ends the wait for usage and `[DONE]`: the answer is whole.
+        if self.pace.is_finishing() {
             self.ended();
             return;
         }
@@ -486,10 +526,12 @@ impl Attempt {
                 self.events.push_back(Event::Ended(Good { finishes: facts.finish.into_iter().collect() }));
             }
             Err(observation) => {
-                let empty = matches!(observation, Observation::Empty);
                 self.fail(observation);
-                if empty && let Some(Event::Failed(interrupted)) = self.events.back_mut() {
-                    interrupted.empty = vec![Entry::Whole(Bytes::from(body))];
+                if let Some(Event::Failed(interrupted)) = self.events.back_mut()
+                    && let Some(empty) = &mut interrupted.empty
+                {
+                    empty.entries = vec![Entry::Whole(Bytes::from(body))];
+                    empty.unsent = 1;
                 }
             }
         }
@@ -498,39 +540,35 @@ impl Attempt {
     fn refused(&mut self, complete: bool) {
         let State::Refusal(upstream, body) = std::mem::replace(&mut self.state, State::Over) else { return };
         let read = judge::refusal(&upstream, &body, self.spec.forwards_client_auth, SystemTime::now());
-        let failure = classify(&self.evidence(read.observation));
-        self.events.push_back(Event::Failed(Box::new(Interrupted {
-            failure,
-            answer: read.answer.filter(|_| complete),
-            empty: Vec::new(),
-            names_streaming: read.names_streaming,
-            retry_after: read.retry_after,
-        })));
+        let observation = judge::unquoted(read.observation, &self.spec.body);
+        let mut interrupted = Interrupted::without_answer(classify(&self.evidence(observation)));
+        interrupted.answer = read.answer.filter(|_| complete);
+        interrupted.names_streaming = read.names_streaming;
+        interrupted.retry_after = read.retry_after;
+        self.events.push_back(Event::Failed(Box::new(interrupted)));
         if complete {
             self.transport.retire(*upstream);
         }
     }
 
     fn fail(&mut self, observation: Observation) {
-        let retry_after = match &observation {
-            Observation::ErrorFrame { retry_after_ms, .. } => retry_after_ms.map(Duration::from_millis),
-            _ => None,
-        };
-        let mut empty = Vec::new();
-        if matches!(observation, Observation::Empty) {
-            empty.extend(std::mem::take(&mut self.frames).into_iter().map(Entry::Frame));
+        let observation = judge::unquoted(observation, &self.spec.body);
+        let mut interrupted = Interrupted::without_answer(classify(&self.evidence(observation.clone())));
+        interrupted.answer = judge::answer_in_stream(&observation);
+        interrupted.bound = self.bound_hit;
+        if let Observation::ErrorFrame { retry_after_ms, .. } = observation {
+            interrupted.retry_after = retry_after_ms.map(Duration::from_millis);
         }
-        let answer = judge::answer_in_stream(&observation);
-        let failure = classify(&self.evidence(observation));
+        if observation == Observation::Empty {
+            let unsent = std::mem::take(&mut self.frames);
+            let finishes = self.choices.iter().filter_map(|(_, finish)| *finish).collect();
+            let entries = std::mem::take(&mut self.kept).into_iter().chain(unsent.iter().cloned());
+            interrupted.empty =
+                Some(EmptyAnswer { entries: entries.map(Entry::Frame).collect(), unsent: unsent.len(), finishes });
+        }
         self.hand_out();
         self.state = State::Over;
-        self.events.push_back(Event::Failed(Box::new(Interrupted {
-            failure,
-            answer,
-            empty,
-            names_streaming: None,
-            retry_after,
-        })));
+        self.events.push_back(Event::Failed(Box::new(interrupted)));
     }
 
     /// The state of this attempt as evidence of what ended it.

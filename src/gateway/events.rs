@@ -31,6 +31,9 @@ closed_enum! {
         Body => "body_bytes_max",
         Head => "head_bytes_max",
         Output => "output_bytes_max",
+        Frame => "frame_bytes_max",
+        /// Frames before the first content.
+        Held => "held_frames_max",
         Records => "record_queue",
     }
 }
@@ -203,7 +206,7 @@ impl Limits {
             records_dropped: Counters::new(
                 scope,
                 "records_dropped_total",
-                "Records of successes that were counted but not kept.",
+                "Records that were counted but not kept.",
                 [],
             ),
             key_pool_cooling: Gauges::new(scope, "key_pool_cooling", "Keys of a pool that rest.", ["provider"]),

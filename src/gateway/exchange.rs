@@ -112,6 +112,7 @@ pub fn begin(gateway: &Arc<Gateway>, admitted: Admitted, mut open: Open) -> Resu
         candidates: &request.candidates,
         needs: &request.needs,
         input_tokens: chat.input_tokens(),
+        input_tokens_least: chat.input_tokens_least(),
         output_tokens_max: chat.output_tokens_max,
         stream: chat.stream,
         global: &settings.deadlines,
@@ -196,8 +197,10 @@ enum Visit {
     Good(Good),
     /// The next target may be tried.
     MoveOn,
-    /// The exchange ends under this failure (the last of `lost`).
+    /// The exchange ends under the failure of the last of `lost`.
     Over,
+    /// It ends between two attempts.
+    Stopped(Failure),
 }
 
 impl Walk {
@@ -210,6 +213,7 @@ impl Walk {
             match self.visit(step, place == 0, purpose).await {
                 Visit::Good(good) => return self.succeeded(&good),
                 Visit::Over => return self.failed_by_last(),
+                Visit::Stopped(failure) => return self.stopped(failure),
                 Visit::MoveOn => {}
             }
             let last = self.lost.last().expect("a visit that moves on has lost an attempt");

@@ -100,13 +100,20 @@ pub fn intake(
     let candidates = candidates(settings, catalog, on_demand, &named, &task, &chat.model)
         .map_err(|observation| refused(observation, named.route.as_str(), task.as_str()))?;
     let mut needs = chat.needs.clone();
-    if task.as_str() == "search" && !needs.contains(&Need::Web) {
+    // On a route that is not by task, a task only labels.
+    let by_task = matches!(named.kind, RouteKind::ByTask { .. });
+    if by_task && task.as_str() == "search" && !needs.contains(&Need::Web) {
         needs.push(Need::Web);
     }
     Ok(Request {
         route: named.route.clone(),
         passthrough: matches!(named.kind, RouteKind::Passthrough { .. }),
-        task_deadlines: settings.tasks.get(task.as_str()).map(|task| task.deadlines).unwrap_or_default(),
+        task_deadlines: settings
+            .tasks
+            .get(task.as_str())
+            .filter(|_| by_task)
+            .map(|task| task.deadlines)
+            .unwrap_or_default(),
         task,
         task_reason,
         drop_metadata_task,

@@ -5,6 +5,7 @@
 //! reader has taken content, nothing is taken back (`shown`); what no attached
 //! reader needs any more is dropped only when the bound demands it.
 
+use crate::gateway::settle::Settlement;
 use crate::wire::sse::SseFrame;
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -91,6 +92,9 @@ struct Inner {
     next_reader: u32,
     writer: Option<Waker>,
     departure: Option<Departure>,
+    /// Whoever delivers the answer settles the exchange.
+    awaits_delivery: bool,
+    settlement: Option<Settlement>,
 }
 
 #[derive(Debug)]
@@ -129,6 +133,8 @@ impl Journal {
             next_reader: 0,
             writer: None,
             departure: None,
+            awaits_delivery: false,
+            settlement: None,
         })))
     }
 
@@ -211,6 +217,35 @@ impl Journal {
         let epoch = inner.epoch;
         inner.readers.push(Slot { id, cursor: from, epoch, waker: None });
         Some(Reader { journal: self.clone(), id })
+    }
+
+    /// From now on the exchange is settled by its first reader, which calls
+    /// [`Self::delivered`] when it is done.
+    pub fn await_delivery(&self) {
+        self.0.lock().awaits_delivery = true;
+    }
+
+    /// The driver is done: settles now, or when the first reader is done, too.
+    pub fn settle(&self, settlement: Settlement) {
+        let mut inner = self.0.lock();
+        if inner.awaits_delivery {
+            inner.settlement = Some(settlement);
+        } else {
+            drop(inner);
+            settlement.delivered(None);
+        }
+    }
+
+    /// The first reader is done: settles what the driver left to settle.
+    pub fn delivered(&self) {
+        let (settlement, departure) = {
+            let mut inner = self.0.lock();
+            inner.awaits_delivery = false;
+            (inner.settlement.take(), inner.departure)
+        };
+        if let Some(settlement) = settlement {
+            settlement.delivered(departure);
+        }
     }
 
     /// Why the last reader went, if it said so.

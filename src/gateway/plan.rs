@@ -19,8 +19,10 @@ pub struct PlanInput<'a> {
     /// In order of preference, each with why it stands there.
     pub candidates: &'a [(Arc<Target>, String)],
     pub needs: &'a [Need],
-    /// Estimated tokens of the prompt.
+    /// Estimated tokens of the prompt, for people.
     pub input_tokens: u64,
+    /// What the prompt surely has; a target is rejected by this alone.
+    pub input_tokens_least: u64,
     /// What the client asked to be written at most.
     pub output_tokens_max: Option<u64>,
     pub stream: bool,
@@ -93,10 +95,13 @@ fn reject(target: &Target, input: &PlanInput<'_>) -> Option<(String, bool)> {
         return Some((format!("the request needs {}, which it does not declare", missing.join(" and ")), false));
     }
     let window = target.context_tokens?;
-    let wanted = input.input_tokens.saturating_add(input.output_tokens_max.unwrap_or(0));
+    let wanted = input.input_tokens_least.saturating_add(input.output_tokens_max.unwrap_or(0));
     (wanted > window).then(|| {
         let asked = input.output_tokens_max.map_or_else(String::new, |tokens| format!(" and {tokens} asked for"));
-        (format!("about {} tokens of prompt{asked} do not fit its window of {window}", input.input_tokens), true)
+        (
+            format!("at least {} tokens of prompt{asked} do not fit its window of {window}", input.input_tokens_least),
+            true,
+        )
     })
 }
 
@@ -173,6 +178,7 @@ mod tests {
             candidates,
             needs,
             input_tokens,
+            input_tokens_least: input_tokens,
             output_tokens_max: Some(100),
             stream: true,
             global: &silent,
@@ -215,6 +221,7 @@ mod tests {
                 candidates: &list,
                 needs: &[],
                 input_tokens: 1,
+                input_tokens_least: 1,
                 output_tokens_max: None,
                 stream,
                 global: &silent,

@@ -2,15 +2,17 @@
 //!
 //! Owns the schema and a bounded queue in front of it, so that no request ever
 //! waits for the disk. Refuses to shape a record (`domain`). Invariants: the
-//! table holds at most `records_max` rows; when the queue is nearly full,
+//! table holds `records_max` rows and at most a tenth more; when the queue is nearly full,
 //! successes make room for failures, and what is dropped is counted.
 
 use crate::domain::failure::level;
 use crate::domain::record::{Outcome, Record};
+use crate::gateway::events::{Metrics, RecordDropped};
 use crate::store::Store;
 use serde::Serialize;
 use sqlx::Row as _;
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::{mpsc, oneshot};
@@ -34,7 +36,7 @@ const QUEUE_FOR_FAILURES: usize = QUEUE_MAX / 4;
 const BATCH_MAX: usize = 256;
 /// A batch of lines that stdout does not take within this is given up.
 const PRINT_MAX: Duration = Duration::from_secs(2);
-/// Rows are counted and the oldest removed after this many inserts.
+/// The oldest rows are removed after this many inserts, or a tenth of the table if that is less.
 const PRUNE_EVERY: u64 = 1024;
 /// Rows that one query returns at most.
 pub const PAGE_MAX: u32 = 1000;
@@ -57,6 +59,7 @@ pub struct RecordWriter {
     store: Store,
     records_max: u64,
     lines: Lines,
+    metrics: Arc<Metrics>,
 }
 
 /// Whether and how each record is also a line on stdout.
@@ -71,9 +74,9 @@ pub enum Lines {
 
 /// A queue and its writer.
 #[must_use]
-pub fn open(store: Store, records_max: u64, lines: Lines) -> (RecordSink, RecordWriter) {
+pub fn open(store: Store, records_max: u64, lines: Lines, metrics: Arc<Metrics>) -> (RecordSink, RecordWriter) {
     let (sender, queue) = mpsc::channel(QUEUE_MAX);
-    (RecordSink(sender), RecordWriter { queue, store, records_max, lines })
+    (RecordSink(sender), RecordWriter { queue, store, records_max, lines, metrics })
 }
 
 impl RecordSink {
@@ -102,6 +105,9 @@ impl RecordWriter {
     /// database refuses is logged and lost; the next one is tried.
     pub async fn run(mut self) {
         let mut queued = Vec::with_capacity(BATCH_MAX);
+        // A process that is restarted often would never come to it otherwise.
+        self.prune().await;
+        let prune_every = PRUNE_EVERY.min(self.records_max / 10).max(1);
         let mut written = 0;
         while self.queue.recv_many(&mut queued, BATCH_MAX).await > 0 {
             let mut batch = Vec::with_capacity(queued.len());
@@ -113,15 +119,19 @@ impl RecordWriter {
                 }
             }
             written += self.write(&batch).await;
-            if written >= PRUNE_EVERY {
+            if written >= prune_every {
                 written = 0;
-                if let Err(error) = prune(&self.store, self.records_max).await {
-                    tracing::error!(target: "tautline::records", %error, "old records could not be removed");
-                }
+                self.prune().await;
             }
             for done in flushes {
                 let _ = done.send(());
             }
+        }
+    }
+
+    async fn prune(&self) {
+        if let Err(error) = prune(&self.store, self.records_max).await {
+            tracing::error!(target: "tautline::records", %error, "old records could not be removed");
         }
     }
 
@@ -133,6 +143,9 @@ impl RecordWriter {
         let count = batch.len() as u64;
         if let Err(error) = write(&self.store, batch).await {
             tracing::error!(target: "tautline::records", %error, lost = count, "records could not be written");
+            for _ in 0..count {
+                RecordDropped.emit(&self.metrics);
+            }
         }
         count
     }

@@ -62,6 +62,7 @@ fn value(name: &'static str, text: &str) -> Option<(HeaderName, HeaderValue)> {
 pub async fn relay(gateway: &Gateway, session: &mut Session, begun: Begun, headers: &ReplyHeaders) {
     let Begun { driver, journal, delivery } = begun;
     let Some(reader) = journal.attach(0) else { return };
+    journal.await_delivery();
     let mut driver = Some(driver);
     let mut reading = pin!(read(gateway, session, reader, delivery, headers));
     std::future::poll_fn(|cx| {
@@ -73,6 +74,7 @@ pub async fn relay(gateway: &Gateway, session: &mut Session, begun: Begun, heade
         reading.as_mut().poll(cx)
     })
     .await;
+    journal.delivered();
 }
 
 /// Reads a journal to its end for one client. Says in the journal why it went
@@ -140,9 +142,16 @@ impl Delivering<'_> {
                     }
                     let ended = batch.ending.is_some();
                     entries.extend(batch.entries);
+                    if entries.is_empty() && !ended {
+                        // The answer began anew: nothing is written, so the silence goes on.
+                        continue;
+                    }
                     self.session.send(encode(std::mem::take(&mut entries), batch.ending)).await?;
                     if ended {
-                        return self.session.finish().await;
+                        // All of it was taken; a client that closes on `[DONE]`
+                        // without reading the last chunk has missed nothing.
+                        let _ = self.session.finish().await;
+                        return Ok(());
                     }
                 }
             }

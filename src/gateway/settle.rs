@@ -204,7 +204,8 @@ impl Open {
         if let Some(failure) = failure {
             record.set_failure(failure);
         }
-        if tally.first_token.is_some() && outcome == AttemptOutcome::Ok {
+        let shown = self.journal.as_ref().is_some_and(Journal::shown);
+        if tally.first_token.is_some() && (shown || outcome == AttemptOutcome::Ok) {
             self.record.timings.first_token_ms = record.first_token_ms.map(|first| record.started_ms + first);
         }
         // A provider that was reached may bill even what was never read to its end, and the
@@ -269,7 +270,8 @@ impl Open {
             failure.cause.as_str().clone_into(&mut record.cause);
             failure.phase.as_str().clone_into(&mut record.phase);
             failure.side.as_str().clone_into(&mut record.side);
-            if record.attempts.is_empty() || outcome == Outcome::ClientGone {
+            // What no attempt tells, the exchange does.
+            if record.attempts.iter().all(|attempt| attempt.cause != record.cause) || outcome == Outcome::ClientGone {
                 record.evidence.clone_from(&failure.evidence);
             }
         }
@@ -288,6 +290,59 @@ impl Open {
         if !self.sink.put(self.record.clone()) {
             RecordDropped.emit(&self.metrics);
         }
+    }
+}
+
+/// An exchange whose driver is done while its first reader still reads. Closed
+/// by who delivers the answer; dropped, it settles as the driver said.
+#[derive(Debug)]
+pub struct Settlement {
+    open: Option<Open>,
+    outcome: Outcome,
+    status: u16,
+    failure: Option<Failure>,
+}
+
+impl Settlement {
+    /// How the driver ended.
+    #[must_use]
+    pub fn new(mut open: Open, outcome: Outcome, status: u16, failure: Option<Failure>) -> Self {
+        // It may wait inside the journal, which must not hold itself.
+        open.journal = None;
+        Self { open: Some(open), outcome, status, failure }
+    }
+
+    /// Settles, now that its reader is done: as the driver said, unless the
+    /// reader went before the end.
+    pub fn delivered(mut self, departure: Option<Departure>) {
+        let Some(mut open) = self.open.take() else { return };
+        match departure {
+            None => open.close(self.outcome, self.status, self.failure.as_ref()),
+            Some(departure) => {
+                let mut evidence = Evidence::at_door(departed(departure, open.write_timeout), open.elapsed_ms());
+                evidence.connected = true;
+                evidence.headers_seen = true;
+                evidence.contents = 1;
+                evidence.finish_seen = true;
+                open.close(Outcome::ClientGone, 499, Some(&classify(&evidence)));
+            }
+        }
+    }
+}
+
+impl Drop for Settlement {
+    fn drop(&mut self) {
+        if let Some(mut open) = self.open.take() {
+            open.close(self.outcome, self.status, self.failure.as_ref());
+        }
+    }
+}
+
+/// Why a reader went, as an observation.
+fn departed(departure: Departure, write_timeout: Duration) -> Observation {
+    match departure {
+        Departure::Stalled => Observation::ClientStalled { at: StallPoint::Answer, limit_ms: ms(write_timeout) },
+        Departure::Gone => Observation::ClientGone,
     }
 }
 
@@ -316,12 +371,8 @@ impl Drop for Open {
         let observation = if std::thread::panicking() {
             Observation::Panic { detail: "a task of the gateway panicked".to_owned() }
         } else {
-            match self.journal.as_ref().and_then(Journal::departure) {
-                Some(Departure::Stalled) => {
-                    Observation::ClientStalled { at: StallPoint::Answer, limit_ms: ms(self.write_timeout) }
-                }
-                Some(Departure::Gone) | None => Observation::ClientGone,
-            }
+            let departure = self.journal.as_ref().and_then(Journal::departure);
+            departed(departure.unwrap_or(Departure::Gone), self.write_timeout)
         };
         let panicked = matches!(observation, Observation::Panic { .. });
         let failure = self.departed(observation);
@@ -341,8 +392,9 @@ impl Open {
         let mut evidence = Evidence::at_door(observation, self.elapsed_ms());
         if let Some(flight) = &self.flight {
             let tally = flight.tally.lock();
-            evidence.connected = true;
-            evidence.headers_seen = tally.bytes > 0 || tally.upstream_request_id.is_some();
+            evidence.connected = tally.connected;
+            evidence.headers_seen = tally.headers_seen;
+            evidence.finish_seen = tally.finished;
             evidence.bytes = tally.bytes;
             evidence.contents = tally.contents;
         }

@@ -39,12 +39,11 @@ impl Gateway {
     #[must_use]
     pub fn new(
         settings: Arc<Settings>,
-        metrics: Metrics,
+        metrics: Arc<Metrics>,
         sink: RecordSink,
         lifecycle: Lifecycle,
         principal_key: Secret<[u8; 32]>,
     ) -> Self {
-        let metrics = Arc::new(metrics);
         let forwards_credentials = settings.providers.values().any(|provider| matches!(provider.auth, Auth::Client));
         Self {
             settling: Settling { metrics: Arc::clone(&metrics), sink, write_timeout: settings.bounds.write_timeout },

@@ -74,6 +74,10 @@ impl Chat {
         self
     }
 
+    pub fn prompt(&self) -> &str {
+        &self.prompt
+    }
+
     pub fn model(&self) -> &str {
         &self.model
     }

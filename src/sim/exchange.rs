@@ -141,12 +141,12 @@ async fn answer(conn: &mut Conn, shared: &Shared, head: &Head, received: Receive
     let response = match (head.method.as_str(), path) {
         ("GET", "/sim/seen") => Response::json(200, &shared.log.to_json()),
         _ if !shared.knows(head.bearer().as_deref()) => {
-            refusal(Fault::Status401, &Script::default(), "").expect("401 is a refusal")
+            refusal(Fault::Status401, &Script::default(), "", "").expect("401 is a refusal")
         }
         ("GET", "/models") => Response::json(200, &shared.models()),
         ("POST", "/chat/completions") if early => {
             let script = received.script.unwrap_or_default();
-            let response = refusal(Fault::EarlyAnswer, &script, "").expect("an early answer is a refusal");
+            let response = refusal(Fault::EarlyAnswer, &script, "", "").expect("an early answer is a refusal");
             return Ok((respond(conn, id, &response, Next::Linger).await?, Ended::FaultDone));
         }
         ("POST", "/chat/completions") => match prepare(received, &shared.log, id) {

@@ -57,7 +57,7 @@ pub(super) async fn play(conn: &mut Conn, turn: &Turn<'_>, chat: Chat) -> Result
         }
         _ => {}
     }
-    let refused = turn.fault.and_then(|fault| refusal::refusal(fault, &turn.script, chat.model()));
+    let refused = turn.fault.and_then(|fault| refusal::refusal(fault, &turn.script, chat.model(), chat.prompt()));
     if let Some(response) = refused {
         conn.pause(turn.script.ttft).await?;
         return respond(conn, turn.id, &response, Next::KeepAlive).await;

@@ -54,7 +54,7 @@ pub(super) fn error_inside(fault: Fault) -> Value {
 }
 
 /// The response of a fault that is told by status or page; `None` for the others.
-pub(super) fn refusal(fault: Fault, script: &Script, model: &str) -> Option<Response> {
+pub(super) fn refusal(fault: Fault, script: &Script, model: &str, prompt: &str) -> Option<Response> {
     let seconds = script.retry_after.map(|seconds| seconds.to_string());
     let millis = script.retry_after_ms.map(|millis| millis.to_string());
     let waits =
@@ -77,7 +77,8 @@ pub(super) fn refusal(fault: Fault, script: &Script, model: &str) -> Option<Resp
         }
         _ => worded(fault)?,
     };
-    let response = Response::json(status, &error(message, kind, param, code));
+    let quoted = script.quote.then(|| format!("{message} Got: '{prompt}'."));
+    let response = Response::json(status, &error(quoted.as_deref().unwrap_or(message), kind, param, code));
     Some(if matches!(status, 429 | 503) { waits(response) } else { response })
 }
 
@@ -211,7 +212,7 @@ mod tests {
         let script = Script { retry_after: Some(2), ..Script::default() };
         for fault in Fault::ALL {
             if let Some(status) = fault.as_str().strip_prefix("status_") {
-                let response = refusal(*fault, &script, "m").expect("a status is a refusal");
+                let response = refusal(*fault, &script, "m", "").expect("a status is a refusal");
                 assert_eq!(response.status.to_string(), status);
                 assert_eq!(!response.headers.is_empty(), matches!(response.status, 429 | 503), "{fault}");
             }

@@ -45,6 +45,8 @@ pub(super) struct Script {
     pub blanks: bool,
     /// `finish_reason: ""` instead of `null` in every chunk of content.
     pub reasons: bool,
+    /// A refusal quotes the prompt, as validators do.
+    pub quote: bool,
     pub done: bool,
     /// Answers in one JSON object even where a stream was asked for.
     pub plain: bool,
@@ -78,6 +80,7 @@ impl Default for Script {
             comments: false,
             blanks: false,
             reasons: false,
+            quote: false,
             done: true,
             plain: false,
             usage: true,
@@ -127,6 +130,7 @@ impl Script {
             "comments" => put(&mut self.comments, switch(value)),
             "blanks" => put(&mut self.blanks, switch(value)),
             "reasons" => put(&mut self.reasons, switch(value)),
+            "quote" => put(&mut self.quote, switch(value)),
             "done" => put(&mut self.done, switch(value)),
             "plain" => put(&mut self.plain, switch(value)),
             "usage" => put(&mut self.usage, switch(value)),

@@ -12,6 +12,14 @@ pub enum LogFormat {
     Text,
 }
 
+/// Whether `filter` can be read.
+///
+/// # Errors
+/// Why not.
+pub fn check_filter(filter: &str) -> Result<(), String> {
+    EnvFilter::try_new(filter).map(|_| ()).map_err(|error| error.to_string())
+}
+
 /// Installs the subscriber, once a process; a second call changes nothing.
 /// Lines go to stderr. `filter` in `tracing_subscriber`'s syntax.
 ///

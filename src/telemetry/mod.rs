@@ -9,5 +9,5 @@ mod logs;
 mod registry;
 
 pub use labels::Label;
-pub use logs::{LogFormat, init_logs};
+pub use logs::{LogFormat, check_filter, init_logs};
 pub use registry::{Counters, Gauges, Histograms, Raised, Scope, Sums, encode};

@@ -79,3 +79,18 @@ async fn the_connection_is_kept_for_the_next_request() {
     assert_eq!(second.status, 200);
     assert!(second.stream_text().await.done);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_table_of_records_stays_near_its_bound_and_is_cut_at_the_next_start() {
+    let house = House::start("records_max = 20", &config()).await;
+    for _ in 0..60 {
+        house.post(&chat("m", false)).await.bytes().await;
+    }
+    let mut last = house.post(&chat("m", false)).await;
+    last.bytes().await;
+    let newest = house.record_of(&last).await;
+    let query = tautline::gateway::record::RecordQuery { limit: 1000, ..Default::default() };
+    let page = tautline::gateway::record::list(&house.running.store, &query).await.expect("readable");
+    assert_eq!(page.records[0].id, newest.id, "the newest stay");
+    assert!((20..=22).contains(&page.records.len()), "{}", page.records.len());
+}

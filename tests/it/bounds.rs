@@ -341,8 +341,24 @@ async fn reasoning_alone_is_no_answer_unless_it_was_shown() {
     let mut streamed = house.post(&chat("m", true)).await;
     let payloads = streamed.payloads().await;
     assert!(payloads.iter().any(|payload| payload.contains("reasoning_content")));
+    assert!(payloads[payloads.len() - 2].contains("\"finish_reason\":\"stop\""), "its end is part of it: {payloads:?}");
     assert_eq!(payloads.last().map(String::as_str), Some("[DONE]"));
     assert_eq!(house.record_of(&streamed).await.outcome.as_str(), "ok");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_all_have_only_reasoned_the_first_one_is_returned_with_its_reasoning() {
+    for script in ["tokens=0&reasoning=4&gap=5ms", "tokens=0&reasoning=4&batch=100"] {
+        let config = format!("{}[routes.m]\ntargets = [\"a\"]\n", sim_target("a", script, ""));
+        let house = House::start("same_target_retries = 0\n", &config).await;
+        let mut response = house.post(&chat("m", false)).await;
+        let answer = response.json().await;
+        assert_eq!(response.status, 200, "{script}: {answer}");
+        let message = &answer["choices"][0]["message"];
+        assert!(message["reasoning_content"].as_str().is_some_and(|text| !text.is_empty()), "{script}: {message}");
+        assert_eq!(answer["choices"][0]["finish_reason"], "stop", "{script}");
+        assert_eq!(house.record_of(&response).await.outcome.as_str(), "returned", "{script}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -379,11 +379,15 @@ fn a_credential_in_a_providers_headers_is_a_reference_or_a_fault() {
             format!("[providers.p]\ndialect = \"openai\"\nbase_url = \"http://127.0.0.1:1/v1\"\nheaders = {headers}\n");
         tautline::boot::config::parse("test", &text)
     };
-    let loaded = provider("{ api-key = \"exec:echo hidden-1\", x-title = \"mine\" }").expect("good");
+    let mut file = tempfile::NamedTempFile::new().expect("a file");
+    std::io::Write::write_all(&mut file, b"hidden-1\n").expect("written");
+    let loaded =
+        provider(&format!("{{ api-key = \"file:{}\", x-title = \"mine\" }}", file.path().display())).expect("good");
     let headers = &loaded.gateway.providers["p"].headers;
     assert!(headers.iter().any(|(name, value)| name == "api-key" && value == "hidden-1" && value.is_sensitive()));
     assert!(headers.iter().any(|(name, value)| name == "x-title" && value == "mine"));
-    let faults = provider("{ api-key = \"hidden-2\", authorization = \"x\" }").expect_err("refused");
-    assert_eq!(faults.faults.len(), 2, "{faults}");
+    let faults =
+        provider("{ api-key = \"hidden-2\", authorization = \"x\", x-token = \"exec:echo 1\" }").expect_err("refused");
+    assert_eq!(faults.faults.len(), 3, "{faults}");
     assert!(!faults.to_string().contains("hidden-2"));
 }

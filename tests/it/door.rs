@@ -23,6 +23,8 @@ fn config() -> String {
 }
 
 async fn records(house: &House) -> Vec<Record> {
+    // A record settles when its answer was delivered, a moment after the client has it.
+    within("the end of all exchanges", house.running.gateway.lifecycle.empty()).await;
     house.running.gateway.settling.sink.flush().await;
     let query = RecordQuery { limit: 1000, ..RecordQuery::default() };
     record::list(&house.running.store, &query).await.expect("readable").records

@@ -368,3 +368,16 @@ async fn ask_and_check(gateway: std::net::SocketAddr, name: &str, prompt: &str, 
         secrets.check(&format!("the answer of {name}"), &answer.text().await);
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_target_quotes_of_a_prompt_reaches_its_client_and_no_record() {
+    let config =
+        format!("{}[routes.m]\ntargets = [\"a\"]\n", crate::support::sim_target("a", "fault=bad_request&quote=1", ""));
+    let house = House::start("", &config).await;
+    let mut response = house.post(&chat("m", true)).await;
+    let record = house.record_of(&response).await;
+    let told = response.text().await;
+    assert!(told.contains("why do ropes go slack?"), "the client's own words go back to it: {told}");
+    let kept = serde_json::to_string(&record).expect("JSON");
+    assert!(!kept.contains("ropes go slack") && kept.contains("could not be processed"), "{kept}");
+}

@@ -4,6 +4,7 @@
 use crate::support::{Client, House, Response, chat, sim_target, within};
 use std::time::Duration;
 use tautline::domain::ids::{ExchangeId, Principal, PrincipalKind};
+use tautline::domain::story::tell;
 use tautline::gateway::admit::Admitted;
 use tautline::gateway::exchange;
 use tautline::gateway::journal::{Ending, Entry, Reader};
@@ -387,4 +388,50 @@ async fn a_prompt_that_was_sent_counts_even_if_we_ended_it_before_the_first_word
     assert_eq!(billed.tokens.input, sent.input + delivered.input);
     assert_eq!(billed.cost_usd, hangs.cost_usd.zip(good.cost_usd).map(|(lost, good)| lost + good));
     assert_eq!(record.usage, good.tokens, "what was delivered is the good answer's alone");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_leaves_the_rest_unread_is_told_so_even_when_the_target_was_done_long_ago() {
+    // The whole answer fits the journal: the driver ends well while the client reads nothing.
+    let config = format!("{}[routes.m]\ntargets = [\"a\"]\n", sim_target("a", "tokens=30000&batch=200", ""));
+    let house = House::start("journal_bytes_max = 67108864\nwrite_timeout = \"700ms\"", &config).await;
+    let response = slow_post(&house).await;
+    let record = house.record_of(&response).await;
+    assert_eq!((record.outcome.as_str(), record.cause.as_str()), ("client_gone", "client_stalled"));
+    assert_eq!(record.attempts[0].outcome.as_str(), "ok", "the target did its part");
+    assert!(tell(&record)[1].contains("no longer took"), "{:?}", tell(&record)[1]);
+    let response = slow_post(&house).await;
+    let id = response.header("x-request-id").expect("an id").to_owned();
+    within("the target's end", house.sim.wait_seen(2, |seen| seen.ended == Some(Ended::Complete))).await;
+    drop(response);
+    let record = house.record(&id).await;
+    assert_eq!((record.outcome.as_str(), record.cause.as_str(), record.status), ("client_gone", "client_gone", 499));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_departure_in_the_middle_of_an_answer_is_told_with_how_long_it_had_been_coming() {
+    let config = format!("{}[routes.m]\ntargets = [\"a\"]\n", sim_target("a", "fault=stall&after=3", ""));
+    let house = House::start("", &config).await;
+    let mut response = house.post(&chat("m", true)).await;
+    while !response.frame().await.expect("content").contains("content\":\"") {}
+    let id = response.header("x-request-id").expect("an id").to_owned();
+    drop(response);
+    let record = house.record(&id).await;
+    assert_eq!((record.cause.as_str(), record.phase.as_str()), ("client_gone", "stream"));
+    assert!(tell(&record)[1].contains("had been receiving the answer"), "{}", tell(&record)[1]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fallbacks_do_not_put_keepalives_off() {
+    // Four targets, each given up after 600 ms; keep-alives are due every 900 ms.
+    let names = ["a", "b", "c", "d"];
+    let mut config: String = names.iter().map(|name| sim_target(name, "fault=stall&after=0", SHORT)).collect();
+    config.push_str(&format!("[routes.m]\ntargets = {names:?}\n"));
+    let house = House::start("headers_hold_max = \"300ms\"\nkeepalive_every = \"900ms\"", &config).await;
+    let mut response = house.post(&chat("m", true)).await;
+    let mut keepalives = 0;
+    while let Some(line) = response.frame().await {
+        keepalives += usize::from(line == ": keepalive");
+    }
+    assert!(keepalives >= 2, "{keepalives} in 2.4 s");
 }

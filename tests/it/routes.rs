@@ -299,3 +299,22 @@ fn check_report(report: &Value, id: &str) {
     assert_eq!(told[0], (&json!("broken"), &json!("overloaded")), "{report}");
     assert_eq!(report["billed"]["tokens"]["output"], 5, "{report}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_only_labels_a_route_that_has_targets_of_its_own() {
+    let config = format!(
+        "{}{}[tasks.search]\ntargets = [\"web\"]\n[routes.plain]\ntargets = [\"a\"]\n\
+         [routes.auto]\nby_task = true\ndefault_task = \"search\"\n",
+        sim_target("a", "tokens=3", ""),
+        sim_target("web", "tokens=4", "capabilities = [\"web\"]\n")
+    );
+    let house = House::start("", &config).await;
+    let mut response = house.post_with(&[("x-tautline-task", "search")], &chat("plain", true)).await;
+    assert_eq!((response.status, response.header("x-tautline-target")), (200, Some("a")));
+    assert_eq!(response.header("x-tautline-task"), Some("search"));
+    assert!(response.stream_text().await.done);
+    let mut response = house.post(&chat("auto", true)).await;
+    assert_eq!(response.header("x-tautline-target"), Some("web"));
+    let _ = response.stream_text().await;
+    assert_eq!(house.record_of(&response).await.plan.needs, ["web"]);
+}

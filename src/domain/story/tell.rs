@@ -62,6 +62,12 @@ fn client_left(record: &Record) -> String {
         Some(first) if first <= total => format!("it had been receiving the answer for {}", duration(total - first)),
         _ => "no content had come yet".to_owned(),
     };
+    if record.cause() == Some(Cause::ClientStalled) {
+        return format!(
+            "we let the client go after {}, since it no longer took what it was sent; {seen}",
+            duration(total)
+        );
+    }
     format!("the client left by itself after waiting {}; {seen}, and no target is blamed", duration(total))
 }
 

@@ -4,6 +4,7 @@ use crate::domain::failure::{Observation, RefusalKind};
 use crate::gateway::provider::pace::Fired;
 use crate::gateway::provider::transport::Upstream;
 use crate::wire::chat::{ErrorFields, Finish, WholeFacts, duration_text_ms, read_refusal, read_whole};
+use crate::wire::redact::mask_quotes;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -135,13 +136,28 @@ pub fn error_frame(fields: &ErrorFields) -> Observation {
 pub fn answer_in_stream(observation: &Observation) -> Option<TargetAnswer> {
     let Observation::ErrorFrame { kind, code, message, .. } = observation else { return None };
     let body = serde_json::json!({"error": {"message": message, "type": "invalid_request_error", "param": null, "code": code}});
-    matches!(kind, RefusalKind::BadRequest | RefusalKind::ContentPolicy | RefusalKind::Unsupported).then(|| {
-        TargetAnswer {
-            status: 400,
-            headers: vec![(CONTENT_TYPE, HeaderValue::from_static("application/json"))],
-            body: Bytes::from(body.to_string()),
-        }
+    let status = match kind {
+        RefusalKind::BadRequest | RefusalKind::ContentPolicy | RefusalKind::Unsupported => 400,
+        RefusalKind::Auth => 401,
+        RefusalKind::ModelNotFound => 404,
+        _ => return None,
+    };
+    Some(TargetAnswer {
+        status,
+        headers: vec![(CONTENT_TYPE, HeaderValue::from_static("application/json"))],
+        body: Bytes::from(body.to_string()),
     })
+}
+
+/// The same observation without what a target quoted of the request.
+pub fn unquoted(mut observation: Observation, request: &[u8]) -> Observation {
+    if let Observation::Refused { message: Some(message), .. }
+    | Observation::ErrorFrame { message: Some(message), .. }
+    | Observation::ErrorPayload { message: Some(message), .. } = &mut observation
+    {
+        *message = mask_quotes(message, request);
+    }
+    observation
 }
 
 /// A clock of ours that fired.

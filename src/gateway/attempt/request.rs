@@ -35,6 +35,8 @@ pub struct AttemptSpec {
     /// The body was changed only where the contract allows.
     pub pristine: bool,
     pub forwards_client_auth: bool,
+    /// What was sent, to recognise what a target quotes of it.
+    pub body: Bytes,
 }
 
 /// Whose credential goes along.

@@ -6,7 +6,7 @@ use crate::domain::deadline::Clock;
 use crate::domain::failure::{Cause, Failure, Observation, classify};
 use crate::domain::record::{AttemptOutcome, Purpose};
 use crate::gateway::attempt::{Attempt, AttemptSpec, Credential, Event, Good, Interrupted, outgoing};
-use crate::gateway::events::{AttemptSpan, Bound, BoundHit, GapSeen, JournalFull};
+use crate::gateway::events::{AttemptSpan, BoundHit, GapSeen, JournalFull};
 use crate::gateway::journal::Entry;
 use crate::gateway::lifecycle::Stage;
 use crate::gateway::plan::Step;
@@ -60,9 +60,14 @@ impl Walk {
         });
         let span = AttemptSpan { target: &step.target, purpose, place: attempts }.open();
         let mut outcome = self.follow(step, &mut attempt).instrument(span.clone()).await;
-        if matches!(&outcome, Err(interrupted) if interrupted.failure.cause == Cause::Empty) && self.journal.shown() {
+        if self.journal.shown()
+            && let Err(interrupted) = &mut outcome
+            && let Some(empty) = interrupted.empty.take()
+        {
             // Its reasoning was shown already: the answer is what it is.
-            outcome = Ok(Good::default());
+            let sent = empty.entries.len() - empty.unsent;
+            self.journal.append(empty.entries.into_iter().skip(sent));
+            outcome = Ok(Good { finishes: empty.finishes });
         }
         if let (Some(key), Some(wait)) = (key, tally.lock().exhausted_for) {
             // A good answer may say that it was the last one for a while.
@@ -95,6 +100,7 @@ impl Walk {
             first_target,
             pristine: form.rewritten.pristine,
             forwards_client_auth: picked == Picked::Client,
+            body: form.rewritten.body.clone(),
         }
     }
 
@@ -127,8 +133,8 @@ impl Walk {
                 Event::Whole(body) => self.whole(body),
                 Event::Ended(good) => return Ok(good),
                 Event::Failed(interrupted) => {
-                    if interrupted.failure.cause == Cause::OutputLimit {
-                        BoundHit(Bound::Output).emit(&self.gateway.metrics);
+                    if let Some(bound) = interrupted.bound {
+                        BoundHit(bound).emit(&self.gateway.metrics);
                     }
                     return Err(interrupted);
                 }

@@ -1,11 +1,11 @@
 //! How an exchange ends: good, by a failure of its own, or with nothing left to try.
 
 use super::{Lost, Walk};
-use crate::domain::failure::Cause;
+use crate::domain::failure::{Cause, Failure};
 use crate::domain::record::{AttemptOutcome, Outcome};
 use crate::gateway::attempt::Good;
 use crate::gateway::journal::{Ending, Entry};
-use crate::gateway::settle::{Verdicts, bill, error_answer};
+use crate::gateway::settle::{Settlement, Verdicts, bill, error_answer};
 use crate::wire::chat::Finish;
 use std::time::Instant;
 
@@ -26,14 +26,33 @@ impl Walk {
         let moved = target.is_some_and(|last| Some(last.as_str()) != first);
         let outcome = if moved { Outcome::OkFallback } else { Outcome::Ok };
         let report = self.report(outcome);
-        self.journal.end(Ending::Complete { report });
-        self.open.settle(outcome, 200, None);
+        self.finish(Ending::Complete { report }, outcome, 200, None);
     }
 
     /// A verdict of "no", something shown, the budget, a shutdown: it ends here.
     pub(super) fn failed_by_last(self) {
         let last = self.lost.len().saturating_sub(1);
         self.failed(last);
+    }
+
+    /// It ended between two attempts: no target is to blame, none is named.
+    pub(super) fn stopped(self, failure: Failure) {
+        let attempts = self.lost_attempts();
+        let (_, answer) = error_answer(&Verdicts {
+            failure: &failure,
+            target: None,
+            attempts: &attempts,
+            answer: None,
+            client_auth: false,
+            passthrough: self.request.passthrough,
+            free_in: None,
+        });
+        let status = if self.journal.head().sent { 200 } else { answer.status };
+        self.finish(Ending::Error(answer), Outcome::Failed, status, Some(failure));
+    }
+
+    fn lost_attempts(&self) -> Vec<(String, Cause)> {
+        self.lost.iter().map(|lost| (lost.target.clone(), lost.failure.cause)).collect()
     }
 
     /// Nothing is left to try: the failure is the first attempt's, unless every
@@ -49,14 +68,12 @@ impl Walk {
                 }
             }
             let report = self.report(Outcome::Returned);
-            self.journal.end(Ending::Complete { report });
             if let Some(first) = self.open.record.attempts.first_mut() {
                 first.outcome = AttemptOutcome::Returned;
             }
             let first = self.first_lost();
             let failure = self.lost.swap_remove(first).failure;
-            self.open.settle(Outcome::Returned, 200, Some(&failure));
-            return;
+            return self.finish(Ending::Complete { report }, Outcome::Returned, 200, Some(failure));
         }
         let first = self.first_lost();
         self.failed(first);
@@ -69,8 +86,7 @@ impl Walk {
 
     fn failed(mut self, which: usize) {
         let shown = self.journal.shown();
-        let attempts: Vec<(String, Cause)> =
-            self.lost.iter().map(|lost| (lost.target.clone(), lost.failure.cause)).collect();
+        let attempts = self.lost_attempts();
         let now = Instant::now();
         let free_in = self.free_at(now).map(|at| at.saturating_duration_since(now));
         let Lost { target, failure, answer, client_auth, .. } = self.lost.swap_remove(which);
@@ -96,8 +112,13 @@ impl Walk {
         }
         // Headers that were held long enough went out with 200 before anything was shown.
         let status = if shown || self.journal.head().sent { 200 } else { answer.status };
-        self.journal.end(Ending::Error(answer));
-        self.open.settle(outcome, status, Some(&failure));
+        self.finish(Ending::Error(answer), outcome, status, Some(failure));
+    }
+
+    /// Hands the exchange over to be settled and tells its readers the end.
+    fn finish(self, ending: Ending, outcome: Outcome, status: u16, failure: Option<Failure>) {
+        self.journal.settle(Settlement::new(self.open, outcome, status, failure));
+        self.journal.end(ending);
     }
 
     /// The soonest that any target is free, where it said so. What a target said

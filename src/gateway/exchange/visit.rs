@@ -63,9 +63,7 @@ impl Walk {
                     if !wait.is_zero()
                         && let Err(observation) = self.wait(wait, step).await
                     {
-                        let failure = self.open.classify_here(observation);
-                        self.lose(step, Interrupted::without_answer(failure), false);
-                        return Visit::Over;
+                        return Visit::Stopped(self.open.classify_here(observation));
                     }
                     purpose = Purpose::Retry;
                     waited = wait;
@@ -142,8 +140,8 @@ impl Walk {
     }
 
     fn lose(&mut self, step: &Step, interrupted: Interrupted, resent: bool) {
-        if !interrupted.empty.is_empty() && self.first_empty.is_none() {
-            self.first_empty = Some(interrupted.empty);
+        if self.first_empty.is_none() {
+            self.first_empty = interrupted.empty.map(|empty| empty.entries);
         }
         self.lost.push(Lost {
             target: step.target.name.to_string(),

@@ -11,7 +11,6 @@ use crate::domain::secret::Secret;
 use crate::gateway::settings::{Auth, Provider, Target};
 use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// A 429 that names no wait cools its key for this long.
@@ -28,7 +27,6 @@ const ENTRIES_MAX: usize = 8192;
 #[derive(Debug, Default)]
 pub struct Memory {
     inner: Mutex<Inner>,
-    turn: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -36,6 +34,8 @@ struct Inner {
     /// `(provider, target or "" for all of them, key)` → until when.
     cooling: HashMap<(String, String, usize), Instant>,
     quirks: HashMap<(TargetName, Quirk), Instant>,
+    /// Whose turn it is in each provider's pool.
+    turns: HashMap<String, usize>,
 }
 
 /// Something a target was found not to take.
@@ -65,11 +65,18 @@ impl Memory {
             Auth::Client => return Picked::Client,
             Auth::Keys(keys) => keys.len(),
         };
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let turn = self.turn(target);
         let order = (0..keys).map(|place| (turn + place) % keys).filter(|key| !tried.contains(key));
         let due = |key: &usize| self.cooling_until(target, *key, now).unwrap_or(now);
         // `min_by_key` keeps the first of equals, so free keys are taken in turn.
         Picked::Key(order.min_by_key(due).unwrap_or(turn % keys))
+    }
+
+    fn turn(&self, target: &Target) -> usize {
+        let mut inner = self.inner.lock();
+        let turn = inner.turns.entry(target.provider.name.as_str().to_owned()).or_default();
+        *turn = turn.wrapping_add(1);
+        *turn
     }
 
     /// A key of this target's pool that is neither tried nor cooling.
@@ -91,9 +98,7 @@ impl Memory {
             _ => return,
         };
         let mut inner = self.inner.lock();
-        if inner.cooling.len() >= ENTRIES_MAX {
-            inner.cooling.retain(|_, until| *until > now);
-        }
+        make_room(&mut inner.cooling, now);
         let until = now + rest.min(COOLING_MAX);
         inner.cooling.insert((target.provider.name.as_str().to_owned(), scope.to_owned(), key), until);
     }
@@ -128,9 +133,7 @@ impl Memory {
     /// Remembers for an hour that a target does not take something.
     pub fn learn(&self, target: &Target, quirk: Quirk, now: Instant) {
         let mut inner = self.inner.lock();
-        if inner.quirks.len() >= ENTRIES_MAX {
-            inner.quirks.retain(|_, until| *until > now);
-        }
+        make_room(&mut inner.quirks, now);
         inner.quirks.insert((target.name.clone(), quirk), now + QUIRK);
     }
 
@@ -138,6 +141,19 @@ impl Memory {
     #[must_use]
     pub fn knows(&self, target: &Target, quirk: Quirk, now: Instant) -> bool {
         self.inner.lock().quirks.get(&(target.name.clone(), quirk)).is_some_and(|until| *until > now)
+    }
+}
+
+/// Forgets what is over; if that is not enough, what is over soonest.
+fn make_room<K: Eq + std::hash::Hash + Clone>(map: &mut HashMap<K, Instant>, now: Instant) {
+    if map.len() < ENTRIES_MAX {
+        return;
+    }
+    map.retain(|_, until| *until > now);
+    if map.len() >= ENTRIES_MAX
+        && let Some(soonest) = map.iter().min_by_key(|(_, until)| **until).map(|(key, _)| key.clone())
+    {
+        map.remove(&soonest);
     }
 }
 

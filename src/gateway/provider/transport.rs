@@ -406,9 +406,25 @@ fn connect_failed(error: &Error) -> Observation {
         | ErrorType::TLSHandshakeTimedout
         | ErrorType::InvalidCert
         | ErrorType::HandshakeError
-        | ErrorType::TLSWantX509Lookup => Observation::Tls { detail: error.root_cause().to_string() },
+        | ErrorType::TLSWantX509Lookup => {
+            Observation::Tls { detail: tls_fault(&error.root_cause().to_string()).to_owned() }
+        }
         _ => Observation::Connect { errno: errno(error), detail },
     }
+}
+
+/// What went wrong in a handshake, without the names that rustls quotes.
+fn tls_fault(text: &str) -> &'static str {
+    const KINDS: [(&str, &str); 6] = [
+        ("UnknownIssuer", "its certificate is signed by an authority that is not trusted here"),
+        ("not valid for", "its certificate is for another name"),
+        ("NotValidForName", "its certificate is for another name"),
+        ("expired", "its certificate has expired"),
+        ("not valid yet", "its certificate is not valid yet"),
+        ("corrupt message", "what answers there does not speak TLS"),
+    ];
+    let known = KINDS.iter().find(|(word, _)| text.contains(word));
+    known.map_or("the handshake failed", |(_, sentence)| sentence)
 }
 
 /// Whether a connection broke before any byte of a head. pingora says it in

@@ -156,6 +156,11 @@ impl Settings {
                 (name.clone(), (*context_tokens, price(&format!("models.{name}.price"), *raw_price, &mut faults)))
             })
             .collect();
+        for host in raw.gateway.allowed_hosts.iter().filter(|host| host.contains([':', '/', '@']) || host.is_empty()) {
+            let problem = format!("\"{host}\" is no host name");
+            let fix = "write names without scheme and port, as \"gw.example.org\"";
+            faults.push(Fault::new("gateway.allowed_hosts", problem, fix));
+        }
         if faults.is_empty() {
             let allowed_hosts = raw.gateway.allowed_hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
             Ok(Self { listen, allowed_hosts, bounds, providers, targets, tasks, routes, deadlines, models })
@@ -300,6 +305,9 @@ fn auth(
         }
     });
     let keys: Vec<_> = keys.collect();
+    if references.is_empty() && raw.api_key.is_some() {
+        faults.push(Fault::new(&at, "is an empty list", "write a reference, or leave it out where none is needed"));
+    }
     if keys.is_empty() { Auth::None } else { Auth::Keys(keys) }
 }
 
@@ -342,7 +350,10 @@ fn header(
     if OURS.contains(&name.as_str()) {
         return Err(("is written by the gateway itself".to_owned(), "leave it out; credentials go into api_key"));
     }
-    let is_reference = ["env:", "file:", "exec:"].iter().any(|kind| text.starts_with(kind));
+    if text.starts_with("exec:") {
+        return Err(("would be asked once and never renewed".to_owned(), "write \"env:NAME\" or \"file:PATH\" here"));
+    }
+    let is_reference = ["env:", "file:"].iter().any(|kind| text.starts_with(kind));
     if !is_reference && CREDENTIALS.iter().any(|word| name.as_str().contains(word)) {
         return Err((
             "holds a credential as it is".to_owned(),
@@ -409,7 +420,7 @@ fn target(
     for wrong in raw_target.capabilities.iter().flatten().filter(|word| !CAPABILITIES.contains(&word.as_str())) {
         faults.push(unknown(&key("capabilities"), "capability", wrong, CAPABILITIES.iter()));
     }
-    for fixed in ["model", "messages", "stream"] {
+    for fixed in ["model", "messages", "stream", "stream_options"] {
         let params = &raw_target.params;
         if params.drop.iter().any(|name| name == fixed)
             || params.rename.contains_key(fixed)

@@ -70,6 +70,11 @@ impl Assembler {
                         let slot = target.rest.entry("logprobs").or_insert(Value::Null);
                         merge(slot, Value::Object(logprobs));
                     }
+                    // The legacy shape that some servers mix in.
+                    ("text", Value::String(text)) => match target.message.entry("content").or_insert(Value::Null) {
+                        Value::String(content) => content.push_str(&text),
+                        slot => *slot = Value::String(text),
+                    },
                     (_, Value::Null) => {
                         target.rest.entry(key).or_insert(Value::Null);
                     }
@@ -316,6 +321,12 @@ mod tests {
                 {"id":"b","type":"function","function":{"name":"g","arguments":"{}"}}
             ])
         );
+    }
+
+    #[test]
+    fn the_legacy_text_shape_joins_to_content() {
+        let chunk = |text: &str| json!({"choices":[{"index":0,"text":text,"finish_reason":null}]});
+        assert_eq!(assemble(&[chunk("a"), chunk("b")])["choices"][0]["message"]["content"], "ab");
     }
 
     #[test]

@@ -66,7 +66,11 @@ impl Refusal {
 pub fn read_refusal(status: u16, headers: &http::HeaderMap, body: &[u8], now: SystemTime) -> Refusal {
     let fields = read_error_fields(body);
     let retry_after_ms = retry_after(headers, now).map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
-    let (kind, by_wording) = kind_of(status, &fields);
+    let (kind, by_wording) = if is_page(headers) && !matches!(status, 401..=404 | 408 | 429 | 500..) {
+        (RefusalKind::NotAnApi, false)
+    } else {
+        kind_of(status, &fields)
+    };
     Refusal { kind, status, fields, retry_after_ms, by_wording }
 }
 
@@ -108,10 +112,19 @@ fn kind_of(status: u16, fields: &ErrorFields) -> (RefusalKind, bool) {
         408 | 504 => RefusalKind::ProviderTimeout,
         429 => RefusalKind::RateLimited,
         503 | 529 => RefusalKind::Overloaded,
-        500..=599 => RefusalKind::ServerError,
-        _ => RefusalKind::BadRequest,
+        400 | 413 | 422 => RefusalKind::BadRequest,
+        // The path, the method or the form of the request is not what is served there.
+        405 | 406 | 410 | 411 | 415 | 426 => RefusalKind::NotAnApi,
+        // A conflict, a lock, a vendor's own number: nothing that the client could mend.
+        _ => RefusalKind::ServerError,
     };
     (kind, false)
+}
+
+/// A web page instead of an error object.
+fn is_page(headers: &http::HeaderMap) -> bool {
+    let kind = headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    kind.trim_start().to_ascii_lowercase().starts_with("text/html")
 }
 
 /// A code may sharpen a status, never contradict it: a 401 stays a 401.
@@ -283,6 +296,9 @@ mod tests {
             (402, "", K::QuotaExhausted, false),
             (404, "<html>", K::ModelNotFound, false),
             (408, "", K::ProviderTimeout, false),
+            (405, "", K::NotAnApi, false),
+            (409, "", K::ServerError, false),
+            (498, "", K::ServerError, false),
             (413, "", K::BadRequest, false),
             (429, r#"{"error":{"code":"insufficient_quota"}}"#, K::QuotaExhausted, false),
             (429, "", K::RateLimited, false),

@@ -132,12 +132,17 @@ impl ChatRequest {
     }
 
     /// Estimated prompt tokens: four bytes of text each (OpenAI help centre,
-    /// "What are tokens": about four characters of English). An estimate that
-    /// tends low for code and CJK, so that `plan` rejects only what is surely
-    /// too long.
+    /// "What are tokens": about four characters of English).
     #[must_use]
     pub const fn input_tokens(&self) -> u64 {
         self.text_bytes.div_ceil(4)
+    }
+
+    /// A prompt is surely not shorter than this: six bytes a token, more than
+    /// running text has. `plan` rejects by it alone.
+    #[must_use]
+    pub const fn input_tokens_least(&self) -> u64 {
+        self.text_bytes.div_ceil(6)
     }
 
     /// The body for one attempt.
@@ -160,6 +165,15 @@ impl ChatRequest {
                 continue;
             }
             let renamed = how.rename.iter().find(|(from, _)| from == key).map(|(_, to)| to.as_str());
+            let taken = |name: &str| {
+                self.fields.iter().any(|(known, _)| known == name) || how.set.iter().any(|(known, _)| known == name)
+            };
+            if renamed.is_some_and(taken) {
+                // Sent under both names by the client: the new one stands, no key goes out twice.
+                dropped.push(key.clone());
+                changed = true;
+                continue;
+            }
             changed |= renamed.is_some();
             match key.as_str() {
                 "stream_options" => {
@@ -444,6 +458,20 @@ mod tests {
         assert_eq!(rewritten.body, r#"{"messages":[{"role":"user","content":"hi"}],"y":1.0,"model":"m","top_p":0.5}"#);
         assert_eq!(rewritten.dropped, ["seed"]);
         assert!(!rewritten.pristine);
+    }
+
+    #[test]
+    fn a_rename_onto_a_name_that_is_there_sends_no_key_twice() {
+        let body =
+            r#"{"model":"auto","messages":[{"role":"user","content":"hi"}],"max_tokens":5,"max_completion_tokens":9}"#;
+        let request = ChatRequest::parse(body.as_bytes()).expect("valid");
+        let rename = [("max_tokens".to_owned(), "max_completion_tokens".to_owned())];
+        let rewritten = request.rewrite(&Rewrite { stream: false, rename: &rename, ..plain() });
+        assert_eq!(
+            rewritten.body,
+            r#"{"messages":[{"role":"user","content":"hi"}],"max_completion_tokens":9,"model":"m"}"#
+        );
+        assert_eq!(rewritten.dropped, ["max_tokens"]);
     }
 
     #[test]
