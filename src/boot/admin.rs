@@ -1,5 +1,6 @@
 //! The admin port: metrics, targets, records, health.
 
+use crate::boot::reload::Reloader;
 use crate::boot::roles::refresh_gauges;
 use crate::gateway::lifecycle::Stage;
 use crate::gateway::provider::pool::Quirk;
@@ -23,6 +24,7 @@ pub struct Admin {
     pub gateway: Arc<Gateway>,
     pub store: Store,
     pub registry: Registry,
+    pub reloader: Arc<Reloader>,
 }
 
 impl App for Admin {
@@ -39,11 +41,14 @@ impl App for Admin {
 
 impl Admin {
     async fn answer(&self, session: &Session) -> Answer {
-        if let Some(why) = refuse_foreign(session.headers(), &self.gateway.settings.allowed_hosts) {
+        if let Some(why) = refuse_foreign(session.headers(), &self.gateway.settings().allowed_hosts) {
             return error(403, &why);
         }
+        if *session.method() == Method::POST && session.path() == "/-/reload" {
+            return self.reload().await;
+        }
         if !matches!(*session.method(), Method::GET | Method::HEAD) {
-            return error(405, "only GET is served here");
+            return error(405, "only GET is served here, and POST /-/reload");
         }
         match session.path() {
             "/metrics" => {
@@ -59,14 +64,32 @@ impl Admin {
             "/-/records" => self.records(session.query().unwrap_or_default()).await,
             path => match path.strip_prefix("/-/records/") {
                 Some(id) => self.record(id).await,
-                None => error(404, "served here: /metrics, /healthz, /readyz, /-/targets, /-/records, /-/records/ID"),
+                None => error(
+                    404,
+                    "served here: /metrics, /healthz, /readyz, /-/targets, /-/records, /-/records/ID, POST /-/reload",
+                ),
             },
+        }
+    }
+
+    async fn reload(&self) -> Answer {
+        match self.reloader.reload().await {
+            Ok(reloaded) => json_answer(200, &json!({"reloaded": true, "at_restart": reloaded.at_restart})),
+            Err(faults) => {
+                let list: Vec<Value> = faults
+                    .faults
+                    .iter()
+                    .map(|fault| json!({"key": fault.key, "problem": fault.problem, "fix": fault.fix}))
+                    .collect();
+                json_answer(400, &json!({"reloaded": false, "source": faults.source, "faults": list}))
+            }
         }
     }
 
     fn targets(&self) -> Value {
         let now = Instant::now();
-        let list: Vec<Value> = self.gateway.settings.targets.values().map(|target| self.target(target, now)).collect();
+        let list: Vec<Value> =
+            self.gateway.settings().targets.values().map(|target| self.target(target, now)).collect();
         json!({"targets": list})
     }
 

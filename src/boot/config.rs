@@ -27,6 +27,8 @@ pub const DEFAULT_FILE: &str = "tautline.toml";
 pub struct Loaded {
     /// The file's path, or what stood in for one.
     pub source: String,
+    /// The file, if it was one; a reload reads it again.
+    pub file: Option<PathBuf>,
     pub state_dir: PathBuf,
     pub gateway: Arc<Settings>,
     pub admin_listen: SocketAddr,
@@ -78,7 +80,10 @@ pub fn load(path: &Path) -> Result<Loaded, Faults> {
         source: source.clone(),
         faults: vec![Fault::new("file", format!("cannot be read: {error}"), "name a file with --config")],
     })?;
-    parse(&source, &text)
+    let mut loaded = parse(&source, &text)?;
+    // Found again wherever the process has gone meanwhile.
+    loaded.file = Some(path.canonicalize().unwrap_or_else(|_| path.to_owned()));
+    Ok(loaded)
 }
 
 /// Reads a configuration from text, with overrides from the environment.
@@ -108,9 +113,14 @@ pub fn parse(source: &str, text: &str) -> Result<Loaded, Faults> {
             faults.push(Fault::new("admin.listen", problem, "choose another port"));
             Err(failed(faults))
         }
-        Ok(gateway) if faults.is_empty() => {
-            Ok(Loaded { source: source.to_owned(), state_dir, gateway: Arc::new(gateway), admin_listen, log })
-        }
+        Ok(gateway) if faults.is_empty() => Ok(Loaded {
+            source: source.to_owned(),
+            file: None,
+            state_dir,
+            gateway: Arc::new(gateway),
+            admin_listen,
+            log,
+        }),
         Ok(_) => Err(failed(faults)),
         Err(more) => {
             faults.extend(more);

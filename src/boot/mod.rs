@@ -9,5 +9,6 @@ pub mod config;
 mod demo;
 mod explain;
 mod init;
+pub mod reload;
 pub mod roles;
 mod shutdown;

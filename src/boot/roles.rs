@@ -5,17 +5,18 @@
 
 use crate::boot::admin::Admin;
 use crate::boot::config::{Loaded, secrets};
+use crate::boot::reload::{ConfigGauges, Reloader};
 use crate::domain::secret::Secret;
 use crate::gateway::door::Door;
 use crate::gateway::events::{KeysCooling, Metrics};
 use crate::gateway::lifecycle::{Lifecycle, Stage};
 use crate::gateway::provider::catalog::{FIRST_LIST_EVERY, REFRESH_EVERY};
 use crate::gateway::record::{self, MIGRATIONS, RecordSink};
-use crate::gateway::settings::{Key, Resolved};
+use crate::gateway::settings::Resolved;
 use crate::gateway::state::Gateway;
 use crate::serve::{Bound, DoorLimits, bind, open};
 use crate::store::Store;
-use crate::telemetry::{Counters, Gauges, Scope};
+use crate::telemetry::{Counters, Scope};
 use anyhow::{Context as _, Result};
 use prometheus::Registry;
 use std::net::SocketAddr;
@@ -38,6 +39,7 @@ pub struct Running {
     pub admin_addr: SocketAddr,
     pub store: Store,
     pub registry: Registry,
+    pub reloader: Arc<Reloader>,
     closing: watch::Sender<bool>,
     admin_closing: watch::Sender<bool>,
     sink: RecordSink,
@@ -61,7 +63,7 @@ pub async fn start(loaded: &Loaded) -> Result<Running> {
     let store = Store::open(&loaded.state_dir.join("gateway.sqlite"), MIGRATIONS).await?;
     let principal_key = principal_key(&loaded.state_dir)?;
     let registry = Registry::new();
-    process_metrics(&registry);
+    let gauges = process_metrics(&registry);
     let metrics = Arc::new(Metrics::new(&Scope::new(registry.clone(), "tautline_gateway")));
     let (sink, writer) =
         record::open(store.clone(), settings.bounds.records_max, loaded.log.exchanges, Arc::clone(&metrics));
@@ -76,7 +78,13 @@ pub async fn start(loaded: &Loaded) -> Result<Running> {
         head_bytes_max: bounds.head_bytes_max,
     };
     let (closing, admin_closing) = (watch::Sender::new(false), watch::Sender::new(false));
-    let admin = Admin { gateway: Arc::clone(&gateway), store: store.clone(), registry: registry.clone() };
+    let reloader = Arc::new(Reloader::new(Arc::clone(&gateway), gauges, loaded.clone()));
+    let admin = Admin {
+        gateway: Arc::clone(&gateway),
+        store: store.clone(),
+        registry: registry.clone(),
+        reloader: Arc::clone(&reloader),
+    };
     // Each ends when its watch turns, or with the process; `stop` waits for them.
     let tasks = vec![
         tokio::spawn(writer.run()),
@@ -85,7 +93,7 @@ pub async fn start(loaded: &Loaded) -> Result<Running> {
         tokio::spawn(keep_lists(Arc::clone(&gateway))),
         tokio::spawn(keep_keys(Arc::clone(&gateway))),
     ];
-    Ok(Running { gateway, addrs, admin_addr, store, registry, closing, admin_closing, sink, tasks })
+    Ok(Running { gateway, addrs, admin_addr, store, registry, reloader, closing, admin_closing, sink, tasks })
 }
 
 impl Running {
@@ -120,9 +128,10 @@ impl Running {
 
 /// Asks providers for their lists now and then. Ends with the process's drain.
 async fn keep_lists(gateway: Arc<Gateway>) {
+    let mut changed = gateway.watch_settings();
     loop {
         let mut again = REFRESH_EVERY;
-        for (provider, why) in gateway.catalog.refresh(&gateway.settings, &gateway.transport).await {
+        for (provider, why) in gateway.catalog.refresh(&gateway.settings(), &gateway.transport).await {
             tracing::info!(target: "tautline::catalog", provider, why, "no list of models; the last good one stays");
             if !gateway.catalog.has_list(&provider) {
                 // Without any list its names are unknown here: a server that starts
@@ -132,6 +141,7 @@ async fn keep_lists(gateway: Arc<Gateway>) {
         }
         tokio::select! {
             () = tokio::time::sleep(again) => {}
+            _ = changed.changed() => {}
             () = gateway.lifecycle.reached(Stage::Draining) => return,
         }
     }
@@ -139,16 +149,25 @@ async fn keep_lists(gateway: Arc<Gateway>) {
 
 /// Asks commands for their keys anew when these are due. Ends with the drain.
 async fn keep_keys(gateway: Arc<Gateway>) {
-    let keys: Vec<&Key> = gateway.settings.providers.values().flat_map(|provider| provider.auth.keys()).collect();
+    let mut changed = gateway.watch_settings();
     loop {
-        let Some(key) = keys.iter().filter(|key| key.due().is_some()).min_by_key(|key| key.due()) else { return };
-        let due = key.due().unwrap_or_else(Instant::now);
+        let settings = gateway.settings();
+        let keys = settings.providers.values().flat_map(|provider| provider.auth.keys());
+        let next = keys.filter_map(|key| Some((key.due()?, key))).min_by_key(|(due, _)| *due);
+        let due = async {
+            match next {
+                Some((due, _)) => tokio::time::sleep_until(due.into()).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
-            () = tokio::time::sleep_until(due.into()) => {}
-            // A failed login may have made another one due earlier.
+            () = due => {}
+            // A failed login may have made another one due earlier, a reload all.
             () = gateway.keys_due.notified() => continue,
+            _ = changed.changed() => continue,
             () = gateway.lifecycle.reached(Stage::Draining) => return,
         }
+        let Some((_, key)) = next else { continue };
         let reference = key.reference().to_owned();
         let resolved = resolve_again(reference).await;
         if let Err(why) = &resolved {
@@ -167,7 +186,7 @@ async fn resolve_again(reference: String) -> Result<Resolved, String> {
 
 /// What is only known when it is asked for.
 pub fn refresh_gauges(gateway: &Gateway) {
-    for provider in gateway.settings.providers.values() {
+    for provider in gateway.settings().providers.values() {
         let resting = gateway.memory.cooling(provider, Instant::now());
         let mut keys: Vec<usize> = resting.iter().map(|(key, ..)| *key).collect();
         keys.dedup();
@@ -175,20 +194,12 @@ pub fn refresh_gauges(gateway: &Gateway) {
     }
 }
 
-fn process_metrics(registry: &Registry) {
+fn process_metrics(registry: &Registry) -> ConfigGauges {
     use crate::domain::ids::TargetName;
     let scope = Scope::new(registry.clone(), "tautline");
     let info = Counters::new(&scope, "build_info", "The build; always 1.", ["version"]);
     info.one([&TargetName::new(env!("CARGO_PKG_VERSION"))]);
-    let good = Gauges::new(&scope, "config_last_reload_successful", "1 if the last configuration read was good.", []);
-    good.set([], 1);
-    let at = Gauges::new(
-        &scope,
-        "config_last_reload_success_timestamp_seconds",
-        "When a configuration was last read well, Unix seconds.",
-        [],
-    );
-    at.set([], jiff::Timestamp::now().as_second());
+    ConfigGauges::new(&scope)
 }
 
 /// The key of the hash that names callers; made once, kept readable by the

@@ -31,15 +31,17 @@ impl Signals {
 }
 
 /// Runs until a signal says otherwise: TERM drains within the configured
-/// grace, INT within 5 s, a second one ends the waiting. HUP is said to do
-/// nothing yet.
+/// grace, INT within 5 s, a second one ends the waiting; HUP reloads.
 pub async fn run_until_signalled(running: Running, signals: Signals) {
     let Signals { mut term, mut interrupt, mut hangup } = signals;
     let grace = loop {
         tokio::select! {
-            _ = term.recv() => break running.gateway.settings.bounds.drain_grace,
-            _ = interrupt.recv() => break INTERRUPT_GRACE.min(running.gateway.settings.bounds.drain_grace),
-            _ = hangup.recv() => tracing::warn!(target: "tautline::boot", "SIGHUP is ignored: reloading is not built yet; restart to read the configuration"),
+            _ = term.recv() => break running.gateway.settings().bounds.drain_grace,
+            _ = interrupt.recv() => break INTERRUPT_GRACE.min(running.gateway.settings().bounds.drain_grace),
+            _ = hangup.recv() => {
+                // Said in the log, either way; the signals that end the process wait for it no longer than a secret's command.
+                let _ = running.reloader.reload().await;
+            }
         }
     };
     tracing::info!(target: "tautline::boot", grace_s = grace.as_secs(), running = running.gateway.lifecycle.running(), "draining");

@@ -27,7 +27,7 @@ pub struct Admitted {
 #[must_use]
 pub fn principal(gateway: &Gateway, headers: &HeaderMap) -> Principal {
     let anonymous = || Principal { id: "anonymous".to_owned(), kind: PrincipalKind::Anonymous };
-    if !gateway.forwards_credentials {
+    if !gateway.settings().forwards_credentials() {
         return anonymous();
     }
     let credential = headers.get(http::header::AUTHORIZATION).or_else(|| headers.get("x-api-key"));
@@ -45,7 +45,8 @@ pub fn principal(gateway: &Gateway, headers: &HeaderMap) -> Principal {
 /// # Errors
 /// Why it stays outside.
 pub async fn admit(gateway: &Gateway, session: &mut Session, open: &mut Open) -> Result<Admitted, Observation> {
-    if let Some(detail) = refuse_foreign(session.headers(), &gateway.settings.allowed_hosts) {
+    let settings = gateway.settings();
+    if let Some(detail) = refuse_foreign(session.headers(), &settings.allowed_hosts) {
         return Err(Observation::NotAllowed { detail });
     }
     if gateway.lifecycle.stage() >= Stage::Draining {
@@ -59,7 +60,7 @@ pub async fn admit(gateway: &Gateway, session: &mut Session, open: &mut Open) ->
             detail: "compressed request bodies are not supported; send the JSON as it is".to_owned(),
         });
     }
-    let bounds = &gateway.settings.bounds;
+    let bounds = &settings.bounds;
     let read = tokio::select! {
         biased;
         read = session.read_body(bounds.body_bytes_max) => Some(read),

@@ -124,14 +124,14 @@ impl Door {
     }
 
     fn models(&self, session: &Session) -> Answer {
-        let settings = &self.0.settings;
+        let settings = self.0.settings();
         if let Some(detail) = refuse_foreign(session.headers(), &settings.allowed_hosts) {
             let failure = classify(&Evidence::at_door(Observation::NotAllowed { detail }, 0));
             let ErrorAnswer { status, headers, body } = fixed_answer(&failure);
             return Answer { status, headers, body };
         }
         let mut entries: Vec<ModelEntry> =
-            model_names(settings).into_iter().map(|id| ModelEntry { id, owned_by: "tautline".to_owned() }).collect();
+            model_names(&settings).into_iter().map(|id| ModelEntry { id, owned_by: "tautline".to_owned() }).collect();
         if settings.routes.values().any(|route| matches!(route.kind, RouteKind::Passthrough { .. })) {
             let published = self.0.catalog.names().into_iter().map(|(id, owned_by)| ModelEntry { id, owned_by });
             entries.extend(published.filter(|entry| !settings.routes.contains_key(&entry.id)).collect::<Vec<_>>());

@@ -19,7 +19,7 @@ use crate::gateway::intake::{Request, intake};
 use crate::gateway::journal::{Ending, Entry, ErrorAnswer, Journal};
 use crate::gateway::lifecycle::Running;
 use crate::gateway::plan::{Itinerary, PlanInput, Step, plan};
-use crate::gateway::settings::Auth;
+use crate::gateway::settings::{Auth, Settings};
 use crate::gateway::settle::{Open, fixed_answer, ms};
 use crate::gateway::state::Gateway;
 use futures_util::future::BoxFuture;
@@ -86,6 +86,8 @@ pub struct Begun {
     pub driver: Driver,
     pub journal: Journal,
     pub delivery: Delivery,
+    /// The snapshot that this exchange began with.
+    pub settings: Arc<Settings>,
 }
 
 /// Understands, plans, and hands back the driver; or settles a refusal and
@@ -95,8 +97,8 @@ pub struct Begun {
 /// The answer to a request that was refused before any attempt.
 pub fn begin(gateway: &Arc<Gateway>, admitted: Admitted, mut open: Open) -> Result<Begun, ErrorAnswer> {
     let began = Instant::now();
-    let settings = &gateway.settings;
-    let request = match intake(settings, &gateway.catalog, &gateway.on_demand, &admitted.headers, &admitted.body) {
+    let settings = gateway.settings();
+    let request = match intake(&settings, &gateway.catalog, &gateway.on_demand, &admitted.headers, &admitted.body) {
         Ok(request) => request,
         Err(refused) => {
             open.record.model.clone_from(&refused.model);
@@ -137,6 +139,7 @@ pub fn begin(gateway: &Arc<Gateway>, admitted: Admitted, mut open: Open) -> Resu
     let walk = Walk {
         running: gateway.lifecycle.enter(),
         gateway: Arc::clone(gateway),
+        settings: Arc::clone(&settings),
         client: admitted.headers,
         request,
         open,
@@ -145,7 +148,7 @@ pub fn begin(gateway: &Arc<Gateway>, admitted: Admitted, mut open: Open) -> Resu
         first_empty: None,
     };
     let future = Some(Box::pin(walk.run(itinerary).instrument(span)) as BoxFuture<'static, ()>);
-    Ok(Begun { driver: Driver { future, journal: journal.clone(), own_work }, journal, delivery })
+    Ok(Begun { driver: Driver { future, journal: journal.clone(), own_work }, journal, delivery, settings })
 }
 
 /// Settles a refusal at our door or in plan and makes its answer.
@@ -166,6 +169,7 @@ pub fn refuse_as(open: Open, observation: Observation, status: Option<u16>) -> E
 /// One exchange on its way along its itinerary.
 struct Walk {
     gateway: Arc<Gateway>,
+    settings: Arc<Settings>,
     /// The client's headers; attempts forward some of them.
     client: http::HeaderMap,
     request: Request,

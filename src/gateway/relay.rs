@@ -8,6 +8,7 @@
 use crate::gateway::events::KeptAlive;
 use crate::gateway::exchange::{Begun, Delivery};
 use crate::gateway::journal::{Departure, Ending, Entry, ErrorAnswer, Reader};
+use crate::gateway::settings::Bounds;
 use crate::gateway::state::Gateway;
 use crate::serve::{Answer, SendError, Session};
 use crate::wire::chat::{Assembler, error_frame};
@@ -60,11 +61,11 @@ fn value(name: &'static str, text: &str) -> Option<(HeaderName, HeaderValue)> {
 /// until the reader is done. A driver that nobody waits for any more is
 /// dropped, which cancels its attempt and settles its record.
 pub async fn relay(gateway: &Gateway, session: &mut Session, begun: Begun, headers: &ReplyHeaders) {
-    let Begun { driver, journal, delivery } = begun;
+    let Begun { driver, journal, delivery, settings } = begun;
     let Some(reader) = journal.attach(0) else { return };
     journal.await_delivery();
     let mut driver = Some(driver);
-    let mut reading = pin!(read(gateway, session, reader, delivery, headers));
+    let mut reading = pin!(read(gateway, &settings.bounds, session, reader, delivery, headers));
     std::future::poll_fn(|cx| {
         if let Some(running) = &mut driver
             && std::pin::Pin::new(running).poll(cx).is_ready()
@@ -81,12 +82,13 @@ pub async fn relay(gateway: &Gateway, session: &mut Session, begun: Begun, heade
 /// when it went before the end.
 pub async fn read(
     gateway: &Gateway,
+    bounds: &Bounds,
     session: &mut Session,
     reader: Reader,
     delivery: Delivery,
     headers: &ReplyHeaders,
 ) {
-    let mut delivering = Delivering { gateway, session, reader, headers, head_sent: false };
+    let mut delivering = Delivering { gateway, bounds, session, reader, headers, head_sent: false };
     let delivered = if delivery.stream { delivering.stream().await } else { delivering.whole().await };
     if let Err(error) = delivered {
         delivering.reader.depart(match error {
@@ -98,6 +100,7 @@ pub async fn read(
 
 struct Delivering<'a> {
     gateway: &'a Gateway,
+    bounds: &'a Bounds,
     session: &'a mut Session,
     reader: Reader,
     headers: &'a ReplyHeaders,
@@ -112,7 +115,7 @@ enum Wake {
 
 impl Delivering<'_> {
     async fn stream(&mut self) -> Result<(), SendError> {
-        let bounds = &self.gateway.settings.bounds;
+        let bounds = self.bounds;
         let mut due = Instant::now() + bounds.headers_hold_max;
         // Lines of a report that came while headers were held.
         let mut entries = Vec::new();

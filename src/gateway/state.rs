@@ -8,15 +8,16 @@ use crate::gateway::provider::catalog::Catalog;
 use crate::gateway::provider::pool::Memory;
 use crate::gateway::provider::transport::Transport;
 use crate::gateway::record::RecordSink;
-use crate::gateway::settings::{Auth, Settings};
+use crate::gateway::settings::Settings;
 use crate::gateway::settle::Settling;
 use std::sync::Arc;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// One gateway: its settings and everything that outlives an exchange.
 #[derive(Debug)]
 pub struct Gateway {
-    pub settings: Arc<Settings>,
+    /// The snapshot in force; an exchange keeps the one it began with.
+    settings: watch::Sender<Arc<Settings>>,
     pub transport: Arc<Transport>,
     pub memory: Memory,
     pub catalog: Catalog,
@@ -30,8 +31,6 @@ pub struct Gateway {
     pub principal_key: Secret<[u8; 32]>,
     /// A key's login failed; it should be asked for anew.
     pub keys_due: Notify,
-    /// Some provider gets the caller's own credential.
-    pub forwards_credentials: bool,
 }
 
 impl Gateway {
@@ -44,10 +43,9 @@ impl Gateway {
         lifecycle: Lifecycle,
         principal_key: Secret<[u8; 32]>,
     ) -> Self {
-        let forwards_credentials = settings.providers.values().any(|provider| matches!(provider.auth, Auth::Client));
         Self {
             settling: Settling { metrics: Arc::clone(&metrics), sink, write_timeout: settings.bounds.write_timeout },
-            settings,
+            settings: watch::Sender::new(settings),
             transport: Arc::new(Transport::new()),
             memory: Memory::default(),
             catalog: Catalog::default(),
@@ -57,7 +55,23 @@ impl Gateway {
             started: u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or(0),
             principal_key,
             keys_due: Notify::new(),
-            forwards_credentials,
         }
+    }
+
+    /// The settings in force now.
+    #[must_use]
+    pub fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings.borrow())
+    }
+
+    /// Puts a whole, checked snapshot in force; exchanges under way keep theirs.
+    pub fn swap(&self, settings: Arc<Settings>) {
+        self.settings.send_replace(settings);
+    }
+
+    /// Told of each swap.
+    #[must_use]
+    pub fn watch_settings(&self) -> watch::Receiver<Arc<Settings>> {
+        self.settings.subscribe()
     }
 }

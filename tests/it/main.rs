@@ -13,6 +13,7 @@ mod keys;
 mod passthrough;
 mod patience;
 mod program;
+mod reload;
 mod routes;
 mod statuses;
 mod tls;

@@ -74,7 +74,7 @@ async fn our_timeout_is_never_taken_for_theirs_a_reset_an_early_end_or_a_departu
         within("the request at the target", house.sim.wait_seen(1, |seen| seen.id > last && seen.frames_sent >= after))
             .await;
         drop(client);
-        let count = house.running.gateway.settings.targets.len();
+        let count = house.running.gateway.settings().targets.len();
         let record = house.newest_of(count + 1 + usize::from(after > 0)).await;
         assert_eq!((record.cause.as_str(), record.side.as_str(), record.status), ("client_gone", "client", 499));
         assert_eq!(record.attempts[0].outcome.as_str(), "cancelled", "never blamed on the target");

@@ -238,11 +238,14 @@ async fn the_graces_end_ends_what_runs_and_what_waits() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hangup_is_ignored_and_says_so() {
+async fn a_hangup_reads_the_configuration_again() {
     let (folder, sim) = (Folder::new(), simulator(SimSettings::default()).await);
     let mut up = folder.up(&sim, "", &route("m", "tokens=3")).await;
     up.signal("HUP").await;
-    up.says("SIGHUP is ignored").await;
+    up.says("configuration reloaded").await;
+    folder.write("tautline.toml", "nonsense = 1\n");
+    up.signal("HUP").await;
+    up.says("the last good one stays").await;
     assert_eq!(post(&up, &chat("m", false)).await.status, 200);
 }
 

@@ -86,7 +86,7 @@ impl Walk {
     }
 
     fn spec(&self, step: &Step, form: &Form, picked: Picked, first_target: bool) -> AttemptSpec {
-        let bounds = &self.gateway.settings.bounds;
+        let bounds = &self.settings.bounds;
         let chat = &self.request.chat;
         AttemptSpec {
             target: step.target.clone(),

@@ -75,7 +75,7 @@ impl Walk {
     /// What may be done after this failure, at this target or elsewhere.
     fn judge(&self, step: &Step, form: &Form, picked: Picked, interrupted: &Interrupted, tried: &mut Tried) -> Next {
         let (now, memory, target) = (Instant::now(), &self.gateway.memory, &step.target);
-        let bounds = &self.gateway.settings.bounds;
+        let bounds = &self.settings.bounds;
         let cause = interrupted.failure.effective_cause();
         if !self.journal.start_afresh() {
             return Next::Over;

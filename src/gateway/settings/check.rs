@@ -134,6 +134,12 @@ pub enum RouteKind {
 const CAPABILITIES: [&str; 5] = ["reasoning", "tools", "vision", "json", "web"];
 
 impl Settings {
+    /// Whether some provider gets the caller's own credential.
+    #[must_use]
+    pub fn forwards_credentials(&self) -> bool {
+        self.providers.values().any(|provider| matches!(provider.auth, Auth::Client))
+    }
+
     /// Checks everything and reports all faults together. `resolve` turns a
     /// secret reference into the secret or says why it cannot.
     ///

@@ -17,7 +17,7 @@ pub struct House {
     pub running: Running,
     pub sim: Sim,
     pub addr: SocketAddr,
-    _state: tempfile::TempDir,
+    state: tempfile::TempDir,
 }
 
 /// Ends a wait with a sentence instead of a hanging test.
@@ -56,19 +56,30 @@ impl House {
         let (loaded, state) = Self::loaded(&sim, gateway, config);
         let running = roles::start(&loaded).await.expect("the gateway starts");
         let addr = running.addrs[0];
-        Self { running, sim, addr, _state: state }
+        Self { running, sim, addr, state }
     }
 
     fn loaded(sim: &Sim, gateway: &str, config: &str) -> (Loaded, tempfile::TempDir) {
         let state = tempfile::tempdir().expect("a temporary folder");
-        let text = format!(
+        let path = state.path().join("tautline.toml");
+        std::fs::write(&path, Self::text(sim, state.path(), gateway, config)).expect("written");
+        let loaded = config::load(&path).unwrap_or_else(|faults| panic!("{faults}"));
+        (loaded, state)
+    }
+
+    fn text(sim: &Sim, state: &std::path::Path, gateway: &str, config: &str) -> String {
+        format!(
             "state_dir = {:?}\n[gateway]\nlisten = \"127.0.0.1:0\"\n{gateway}\n[admin]\nlisten = \"127.0.0.1:0\"\n\
              [log]\nexchanges = \"off\"\n[providers.sim]\ndialect = \"sim\"\nbase_url = \"{}\"\nmodels = [\"sim*\"]\n{config}",
-            state.path().display().to_string(),
+            state.display().to_string(),
             sim.base_url()
-        );
-        let loaded = config::parse("test", &text).unwrap_or_else(|faults| panic!("{faults}"));
-        (loaded, state)
+        )
+    }
+
+    /// Writes the configuration file anew; a reload reads it.
+    pub fn rewrite(&self, gateway: &str, config: &str) {
+        let text = Self::text(&self.sim, self.state.path(), gateway, config);
+        std::fs::write(self.state.path().join("tautline.toml"), text).expect("written");
     }
 
     /// Posts a chat request and reads the answer's head.
