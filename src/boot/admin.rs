@@ -2,12 +2,14 @@
 
 use crate::boot::reload::Reloader;
 use crate::boot::roles::refresh_gauges;
+use crate::domain::failure::Observation;
+use crate::gateway::admit::{identify, may_enter};
 use crate::gateway::lifecycle::Stage;
 use crate::gateway::provider::pool::Quirk;
 use crate::gateway::record::{self, RecordQuery};
 use crate::gateway::settings::{Auth, Capabilities, Target};
 use crate::gateway::state::Gateway;
-use crate::serve::{Answer, App, Malformed, Session, refuse_foreign};
+use crate::serve::{Answer, App, Malformed, Session};
 use crate::store::Store;
 use crate::telemetry::encode;
 use bytes::Bytes;
@@ -41,8 +43,12 @@ impl App for Admin {
 
 impl Admin {
     async fn answer(&self, session: &Session) -> Answer {
-        if let Some(why) = refuse_foreign(session.headers(), &self.gateway.settings().allowed_hosts) {
-            return error(403, &why);
+        let caller = identify(&self.gateway, session);
+        let health = matches!(session.path(), "/healthz" | "/readyz");
+        match may_enter(&self.gateway, session, caller.denied.filter(|_| !health)) {
+            Ok(()) => {}
+            Err(Observation::NotAllowed { detail }) => return error(403, &detail),
+            Err(_) => return error(401, "the access key is missing or wrong; send it as `Authorization: Bearer KEY`"),
         }
         if *session.method() == Method::POST && session.path() == "/-/reload" {
             return self.reload().await;

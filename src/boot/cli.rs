@@ -166,6 +166,9 @@ fn announce(loaded: &Loaded, running: &roles::Running, simulated: bool) {
         if names.is_empty() { "any that a provider serves".to_owned() } else { names.join(", ") }
     );
     eprintln!("  explain  tautline explain last");
+    if let Some(key) = &running.key_shown_once {
+        eprintln!("  access   a key was made for callers from other machines; it is shown this once: {key}");
+    }
 }
 
 async fn simulate(listen: SocketAddr) -> Result<()> {

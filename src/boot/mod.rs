@@ -3,6 +3,7 @@
 //! The only room that reads the environment and files, and the only one that
 //! knows more than one role. Invariant: what starts here is stopped here.
 
+mod access;
 pub mod admin;
 pub mod cli;
 pub mod config;

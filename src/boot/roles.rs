@@ -3,6 +3,7 @@
 //! Owns the order in which a gateway comes up: sockets first (an address in
 //! use is said at once), then the store, then the doors.
 
+use crate::boot::access::mint;
 use crate::boot::admin::Admin;
 use crate::boot::config::{Loaded, secrets};
 use crate::boot::reload::{ConfigGauges, Reloader};
@@ -40,6 +41,8 @@ pub struct Running {
     pub store: Store,
     pub registry: Registry,
     pub reloader: Arc<Reloader>,
+    /// A key made just now; it is shown once and stored nowhere.
+    pub key_shown_once: Option<String>,
     closing: watch::Sender<bool>,
     admin_closing: watch::Sender<bool>,
     sink: RecordSink,
@@ -62,13 +65,15 @@ pub async fn start(loaded: &Loaded) -> Result<Running> {
     let (addrs, admin_addr) = (bound.iter().map(|one| one.addr).collect(), admin_bound.addr);
     let store = Store::open(&loaded.state_dir.join("gateway.sqlite"), MIGRATIONS).await?;
     let principal_key = principal_key(&loaded.state_dir)?;
+    let minted = mint(loaded)?;
     let registry = Registry::new();
     let gauges = process_metrics(&registry);
     let metrics = Arc::new(Metrics::new(&Scope::new(registry.clone(), "tautline_gateway")));
     let (sink, writer) =
         record::open(store.clone(), settings.bounds.records_max, loaded.log.exchanges, Arc::clone(&metrics));
     let lifecycle = Lifecycle::default();
-    let gateway = Arc::new(Gateway::new(Arc::clone(&settings), metrics, sink.clone(), lifecycle, principal_key));
+    let gateway =
+        Arc::new(Gateway::new(Arc::clone(&settings), metrics, sink.clone(), lifecycle, principal_key, minted.hash));
     let bounds = &settings.bounds;
     let limits = DoorLimits {
         head_timeout: bounds.head_timeout,
@@ -93,7 +98,20 @@ pub async fn start(loaded: &Loaded) -> Result<Running> {
         tokio::spawn(keep_lists(Arc::clone(&gateway))),
         tokio::spawn(keep_keys(Arc::clone(&gateway))),
     ];
-    Ok(Running { gateway, addrs, admin_addr, store, registry, reloader, closing, admin_closing, sink, tasks })
+    let key_shown_once = minted.shown_once;
+    Ok(Running {
+        gateway,
+        addrs,
+        admin_addr,
+        store,
+        registry,
+        reloader,
+        key_shown_once,
+        closing,
+        admin_closing,
+        sink,
+        tasks,
+    })
 }
 
 impl Running {

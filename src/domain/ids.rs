@@ -75,6 +75,8 @@ pub struct Principal {
 pub enum PrincipalKind {
     /// No credential was needed (loopback).
     Anonymous,
+    /// The one static key.
+    AccessKey,
     /// A keyed hash of the caller's own credential (`auth = "client"`).
     ClientCredential,
 }

@@ -6,6 +6,7 @@
 
 use crate::domain::failure::{Observation, StallPoint};
 use crate::domain::ids::{Principal, PrincipalKind};
+use crate::gateway::access::Denied;
 use crate::gateway::events::{Bound, BoundHit};
 use crate::gateway::lifecycle::Stage;
 use crate::gateway::settle::{Open, ms};
@@ -23,32 +24,72 @@ pub struct Admitted {
     pub body: Bytes,
 }
 
-/// Who asks: the keyed hash of a credential that is forwarded, else anonymous.
+/// Who asks, and the headers without our key.
+#[derive(Debug)]
+pub struct Caller {
+    pub principal: Principal,
+    pub headers: HeaderMap,
+    /// Why it may not come in.
+    pub denied: Option<Denied>,
+}
+
+/// Recognises a caller: by the keyed hash of a credential that is forwarded,
+/// else by our key, else not at all.
 #[must_use]
-pub fn principal(gateway: &Gateway, headers: &HeaderMap) -> Principal {
-    let anonymous = || Principal { id: "anonymous".to_owned(), kind: PrincipalKind::Anonymous };
-    if !gateway.settings().forwards_credentials() {
-        return anonymous();
+pub fn identify(gateway: &Gateway, session: &Session) -> Caller {
+    let settings = gateway.settings();
+    let mut headers = session.headers().clone();
+    let admitted = settings.access.admit(gateway.minted, session.is_on_loopback(), &mut headers);
+    let own = || headers.get(http::header::AUTHORIZATION).or_else(|| headers.get("x-api-key"));
+    let credential = settings.forwards_credentials().then(own).flatten();
+    let principal = match (credential, admitted) {
+        (Some(credential), _) => hashed(gateway, credential),
+        (None, Ok(true)) => Principal { id: "access_key".to_owned(), kind: PrincipalKind::AccessKey },
+        (None, _) => Principal { id: "anonymous".to_owned(), kind: PrincipalKind::Anonymous },
+    };
+    Caller { principal, denied: admitted.err(), headers }
+}
+
+fn hashed(gateway: &Gateway, credential: &http::HeaderValue) -> Principal {
+    let mut mac = Hmac::<Sha256>::new_from_slice(gateway.principal_key.expose()).expect("HMAC takes any key");
+    mac.update(credential.as_bytes());
+    let hash = mac.finalize().into_bytes();
+    let short = u64::from_be_bytes(hash[..8].try_into().expect("a hash has 32 bytes"));
+    Principal { id: format!("client:{short:016x}"), kind: PrincipalKind::ClientCredential }
+}
+
+/// What stands before any body is read: a foreign page, a missing key.
+///
+/// # Errors
+/// Why it stays outside.
+pub fn may_enter(gateway: &Gateway, session: &Session, denied: Option<Denied>) -> Result<(), Observation> {
+    // Off loopback the name is whatever others call this machine; a key guards it.
+    if session.is_on_loopback()
+        && let Some(detail) = refuse_foreign(session.headers(), &gateway.settings().allowed_hosts)
+    {
+        return Err(Observation::NotAllowed { detail });
     }
-    let credential = headers.get(http::header::AUTHORIZATION).or_else(|| headers.get("x-api-key"));
-    credential.map_or_else(anonymous, |credential| {
-        let mut mac = Hmac::<Sha256>::new_from_slice(gateway.principal_key.expose()).expect("HMAC takes any key");
-        mac.update(credential.as_bytes());
-        let hash = mac.finalize().into_bytes();
-        let short = u64::from_be_bytes(hash[..8].try_into().expect("a hash has 32 bytes"));
-        Principal { id: format!("client:{short:016x}"), kind: PrincipalKind::ClientCredential }
-    })
+    let detail = match denied {
+        None => return Ok(()),
+        Some(Denied::Missing) => "send it as `Authorization: Bearer KEY`, `x-api-key` or `x-tautline-key`",
+        Some(Denied::Wrong) => "the one that was sent is not known",
+    };
+    Err(Observation::Unauthorized { detail: detail.to_owned() })
 }
 
 /// Lets a request in, with its body.
 ///
 /// # Errors
 /// Why it stays outside.
-pub async fn admit(gateway: &Gateway, session: &mut Session, open: &mut Open) -> Result<Admitted, Observation> {
+pub async fn admit(
+    gateway: &Gateway,
+    session: &mut Session,
+    open: &mut Open,
+    headers: HeaderMap,
+    denied: Option<Denied>,
+) -> Result<Admitted, Observation> {
     let settings = gateway.settings();
-    if let Some(detail) = refuse_foreign(session.headers(), &settings.allowed_hosts) {
-        return Err(Observation::NotAllowed { detail });
-    }
+    may_enter(gateway, session, denied)?;
     if gateway.lifecycle.stage() >= Stage::Draining {
         session.close_after();
         return Err(Observation::Draining);
@@ -82,5 +123,5 @@ pub async fn admit(gateway: &Gateway, session: &mut Session, open: &mut Open) ->
         }
     })?;
     open.record.timings.body_ms = Some(open.elapsed_ms());
-    Ok(Admitted { headers: session.headers().clone(), body })
+    Ok(Admitted { headers, body })
 }

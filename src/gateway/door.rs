@@ -6,7 +6,8 @@
 
 use crate::domain::failure::{Evidence, Observation, StallPoint, classify};
 use crate::domain::ids::ExchangeId;
-use crate::gateway::admit::{admit, principal};
+use crate::gateway::access::Denied;
+use crate::gateway::admit::{Caller, admit, identify, may_enter};
 use crate::gateway::events::{Bound, BoundHit};
 use crate::gateway::exchange::{begin, refuse_as};
 use crate::gateway::intake::model_names;
@@ -16,7 +17,7 @@ use crate::gateway::relay::{ReplyHeaders, relay};
 use crate::gateway::settings::RouteKind;
 use crate::gateway::settle::{Open, Opening, fixed_answer, ms};
 use crate::gateway::state::Gateway;
-use crate::serve::{Answer, App, Malformed, Session, refuse_foreign};
+use crate::serve::{Answer, App, Malformed, Session};
 use crate::wire::chat::{ModelEntry, model_list};
 use crate::wire::redact::redact;
 use bytes::Bytes;
@@ -74,19 +75,20 @@ impl Door {
         let _running = gateway.lifecycle.enter();
         let id = ExchangeId::generate();
         let own_id = session.headers().get("x-client-request-id").filter(|value| value.len() <= CLIENT_ID_MAX).cloned();
+        let Caller { principal, headers: client_headers, denied } = identify(gateway, session);
         let mut open = Open::new(
             Opening {
                 id,
                 accepted: session.accepted(),
                 path: redact(path, 200),
                 client_request_id: own_id.as_ref().and_then(|id| id.to_str().ok()).map(|id| redact(id, CLIENT_ID_MAX)),
-                principal: principal(gateway, session.headers()),
+                principal,
             },
             &gateway.settling,
         );
         let headers = ReplyHeaders { id: id.to_string(), client_request_id: own_id };
         let wrong_method = path == CHAT && *session.method() != Method::POST;
-        let refused = match self.accept(session, path, &mut open).await {
+        let refused = match self.accept(session, path, &mut open, client_headers, denied).await {
             Ok(admitted) => match begin(gateway, admitted, open) {
                 Ok(begun) => return relay(gateway, session, begun, &headers).await,
                 Err(answer) => answer,
@@ -109,6 +111,8 @@ impl Door {
         session: &mut Session,
         path: &str,
         open: &mut Open,
+        headers: http::HeaderMap,
+        denied: Option<Denied>,
     ) -> Result<crate::gateway::admit::Admitted, Observation> {
         if path != CHAT {
             return Err(unknown_path(path));
@@ -120,13 +124,14 @@ impl Door {
                 detail: format!("{CHAT} takes POST only"),
             });
         }
-        admit(&self.0, session, open).await
+        admit(&self.0, session, open, headers, denied).await
     }
 
     fn models(&self, session: &Session) -> Answer {
         let settings = self.0.settings();
-        if let Some(detail) = refuse_foreign(session.headers(), &settings.allowed_hosts) {
-            let failure = classify(&Evidence::at_door(Observation::NotAllowed { detail }, 0));
+        let caller = identify(&self.0, session);
+        if let Err(observation) = may_enter(&self.0, session, caller.denied) {
+            let failure = classify(&Evidence::at_door(observation, 0));
             let ErrorAnswer { status, headers, body } = fixed_answer(&failure);
             return Answer { status, headers, body };
         }

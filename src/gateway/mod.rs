@@ -4,6 +4,7 @@
 //! `accept → admit → intake → plan → attempt → relay → settle`. Invariant: it
 //! has one way out, `settle`.
 
+pub mod access;
 pub mod admit;
 pub mod attempt;
 pub mod door;

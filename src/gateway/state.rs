@@ -1,6 +1,7 @@
 //! What all exchanges of one gateway share.
 
 use crate::domain::secret::Secret;
+use crate::gateway::access::KeyHash;
 use crate::gateway::events::Metrics;
 use crate::gateway::intake::OnDemand;
 use crate::gateway::lifecycle::Lifecycle;
@@ -29,6 +30,8 @@ pub struct Gateway {
     pub started: u64,
     /// Keys the hash that makes a principal of a caller's own credential.
     pub principal_key: Secret<[u8; 32]>,
+    /// The key demanded off loopback where the configuration names none.
+    pub minted: Option<KeyHash>,
     /// A key's login failed; it should be asked for anew.
     pub keys_due: Notify,
 }
@@ -42,6 +45,7 @@ impl Gateway {
         sink: RecordSink,
         lifecycle: Lifecycle,
         principal_key: Secret<[u8; 32]>,
+        minted: Option<KeyHash>,
     ) -> Self {
         Self {
             settling: Settling { metrics: Arc::clone(&metrics), sink, write_timeout: settings.bounds.write_timeout },
@@ -54,6 +58,7 @@ impl Gateway {
             lifecycle,
             started: u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or(0),
             principal_key,
+            minted,
             keys_due: Notify::new(),
         }
     }

@@ -172,6 +172,13 @@ impl Session {
         &self.inner.req_header().headers
     }
 
+    /// Whether the client reached us over a loopback address of ours.
+    #[must_use]
+    pub fn is_on_loopback(&self) -> bool {
+        let addr = self.inner.server_addr().and_then(|addr| addr.as_inet());
+        addr.is_some_and(|addr| addr.ip().to_canonical().is_loopback())
+    }
+
     /// Whether the door is closing: answers say `Connection: close`.
     #[must_use]
     pub fn is_closing(&self) -> bool {

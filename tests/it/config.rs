@@ -122,13 +122,13 @@ async fn the_example_is_a_good_configuration_with_and_without_what_it_only_menti
 const FAULTY: &str = r#"
 stat_dir = "x"
 [gateway]
-listen = ["0.0.0.0:4000"]
+listen = ["localhost:4000"]
 header_hold_max = "8s"
 keepalive_every = "soon"
 [runner]
 listen = "127.0.0.1:4002"
 [admin]
-listen = "10.1.2.3:4001"
+listen = "4001"
 prot = 4001
 [providers.a]
 dialect = "openai"
@@ -169,8 +169,8 @@ async fn every_fault_is_told_at_once_with_its_key_and_its_fix() {
         ("providers.a.timeout", "unknown key", "known here: dialect, "),
         ("targets.two.deadlines.idle.soft", "unknown key", "known here: hard"),
         ("tasks.chat.order", "unknown key", "known here: targets, "),
-        ("gateway.listen", "reachable from other machines", "listen on 127.0.0.1"),
-        ("admin.listen", "reachable from other machines", "listen on 127.0.0.1"),
+        ("gateway.listen", "\"localhost:4000\" is no address", "127.0.0.1:4000"),
+        ("admin.listen", "\"4001\" is no address", "127.0.0.1:4001"),
         ("gateway.keepalive_every", "\"soon\" is no duration", "\"30s\""),
         ("providers.a.api_key", "stands in the file itself", "\"env:NAME\""),
         ("targets.one.provider", "there is no provider \"b\"", "a"),
@@ -225,7 +225,7 @@ async fn the_environment_overrides_the_file_and_is_named_when_it_is_wrong() {
     assert_eq!(first_token(&folder.run_with(&set, &plan).await.out), 7_000);
     for (name, value, key) in [
         ("TAUTLINE__GATEWAY__HEADERS_HOLD_MAX", "later", "gateway.headers_hold_max"),
-        ("TAUTLINE__GATEWAY__LISTEN", "0.0.0.0:1", "gateway.listen"),
+        ("TAUTLINE__GATEWAY__LISTEN", "nowhere:1", "gateway.listen"),
         ("TAUTLINE__GATEWAY__HEADER_HOLD_MAX", "5s", "gateway.header_hold_max"),
     ] {
         let ran = folder.run_with(&[(name, value)], &["check-config"]).await;

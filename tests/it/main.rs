@@ -2,6 +2,7 @@
 
 mod support;
 
+mod access;
 mod answers;
 mod bounds;
 mod clients;

@@ -266,3 +266,23 @@ async fn a_port_in_use_is_told_by_its_key() {
         assert!(ran.err.contains(&told), "{}", ran.err);
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_listener_that_others_can_reach_gets_a_key_that_is_shown_once_and_kept_hashed() {
+    let folder = Folder::new();
+    // Nobody is asked over it: bound to every address, reached over loopback, where no key is needed.
+    let (port, admin) = (crate::support::closed_port(), crate::support::closed_port());
+    let text = format!("[gateway]\nlisten = \"0.0.0.0:{port}\"\n[admin]\nlisten = \"127.0.0.1:{admin}\"\n{BY_TASK}");
+    folder.write("tautline.toml", &text);
+    let start = async || folder.spawn(&[], &["up"], [port, admin]).await.unwrap_or_else(|said| panic!("{said}"));
+    let mut up = start().await;
+    let told = up.says("shown this once: ").await;
+    let key = told.split("shown this once: ").nth(1).expect("a key").trim();
+    assert!(key.starts_with("tl-") && key.len() > 40, "{key}");
+    let kept = folder.read("tautline-state/access.sha256");
+    assert_eq!(kept, tautline::gateway::access::KeyHash::of(key).to_hex());
+    up.signal("TERM").await;
+    assert_eq!(up.ended().await.code(), Some(0));
+    let _again = start().await;
+    assert_eq!(folder.read("tautline-state/access.sha256"), kept, "the key of the first start goes on");
+}

@@ -26,6 +26,7 @@ fn cause_of(evidence: &Evidence) -> Cause {
         Observation::TooLarge { .. } => Cause::TooLarge,
         Observation::UnknownPath { .. } | Observation::UnknownRoute { .. } => Cause::UnknownRoute,
         Observation::NotAllowed { .. } => Cause::NotAllowed,
+        Observation::Unauthorized { .. } => Cause::Unauthorized,
         Observation::NoFit { context_alone: true, .. } => Cause::ContextTooLong,
         Observation::NoFit { .. } => Cause::NoFitTarget,
         Observation::Draining => Cause::Draining,
@@ -173,6 +174,7 @@ fn observation_facts(evidence: &Evidence, facts: &mut Vec<Fact>) {
             refusal_facts(evidence, facts);
         }
         Observation::NotAllowed { detail: text }
+        | Observation::Unauthorized { detail: text }
         | Observation::Panic { detail: text }
         | Observation::Dns { detail: text }
         | Observation::Tls { detail: text }

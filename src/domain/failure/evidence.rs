@@ -119,6 +119,10 @@ pub enum Observation {
     NotAllowed {
         detail: String,
     },
+    /// Our key is missing or wrong.
+    Unauthorized {
+        detail: String,
+    },
     /// Every candidate was rejected; a reason each.
     NoFit {
         rejected: Vec<(String, String)>,

@@ -123,6 +123,7 @@ fn asked(record: &Record) -> Vec<String> {
 fn caller(principal: &Principal) -> String {
     match principal.kind {
         PrincipalKind::Anonymous => "A caller without a credential".to_owned(),
+        PrincipalKind::AccessKey => "A caller with this gateway's access key".to_owned(),
         PrincipalKind::ClientCredential => {
             format!("The caller {} (a hash of its own credential)", principal.id)
         }

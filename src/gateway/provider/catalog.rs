@@ -2,7 +2,7 @@
 //!
 //! Owns the patterns of the configuration and the lists that providers publish.
 //! Invariants: a longer pattern wins; the last good list is kept; at most
-//! [`NAMES_MAX`] names a provider.
+//! `NAMES_MAX` names a provider.
 
 use super::pool::bearer;
 use super::transport::{Marks, Outgoing, Transport, Upstream};

@@ -7,6 +7,7 @@ use crate::domain::ids::{ProviderName, RouteName, TargetName};
 use crate::domain::secret::Secret;
 use crate::domain::task::Task;
 use crate::domain::usage::Price;
+use crate::gateway::access::{Access, KeyHash};
 use crate::wire::chat::Need;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -17,6 +18,8 @@ use std::time::Instant;
 #[derive(Debug)]
 pub struct Settings {
     pub listen: Vec<SocketAddr>,
+    /// Who may come in.
+    pub access: Access,
     /// Host names, besides loopback ones, that `Host` and `Origin` may carry.
     pub allowed_hosts: Vec<String>,
     pub bounds: Bounds,
@@ -150,6 +153,7 @@ impl Settings {
         let bounds = Bounds::read(&raw.gateway, &mut faults);
         let deadlines = Deadlines::read(&raw.deadlines, "deadlines", &mut faults);
         let listen = listen(raw, &mut faults);
+        let access = access(raw, resolve, &mut faults);
         let providers = providers(raw, resolve, &mut faults);
         let targets = targets(raw, &providers, &mut faults);
         let tasks = tasks(raw, &targets, &mut faults);
@@ -169,7 +173,7 @@ impl Settings {
         }
         if faults.is_empty() {
             let allowed_hosts = raw.gateway.allowed_hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
-            Ok(Self { listen, allowed_hosts, bounds, providers, targets, tasks, routes, deadlines, models })
+            Ok(Self { listen, access, allowed_hosts, bounds, providers, targets, tasks, routes, deadlines, models })
         } else {
             Err(faults)
         }
@@ -184,22 +188,39 @@ fn listen(raw: &RawSettings, faults: &mut Vec<Fault>) -> Vec<SocketAddr> {
     }
     texts
         .iter()
-        .filter_map(|text| match text.parse::<SocketAddr>() {
-            Ok(addr) if addr.ip().is_loopback() => Some(addr),
-            Ok(addr) => {
-                faults.push(Fault::new(
-                    "gateway.listen",
-                    format!("{addr} is reachable from other machines, and keys are not built yet: whoever reaches it would spend yours"),
-                    "listen on 127.0.0.1 or [::1]",
-                ));
-                None
+        .filter_map(|text| {
+            let addr = text.parse::<SocketAddr>().ok();
+            if addr.is_none() {
+                let problem = format!("\"{text}\" is no address with a port");
+                faults.push(Fault::new("gateway.listen", problem, "write it as \"127.0.0.1:4000\""));
             }
-            Err(_) => {
-                faults.push(Fault::new("gateway.listen", format!("\"{text}\" is no address with a port"), "write it as \"127.0.0.1:4000\""));
-                None
-            }
+            addr
         })
         .collect()
+}
+
+fn access(raw: &RawSettings, resolve: &dyn Fn(&str) -> Result<Resolved, String>, faults: &mut Vec<Fault>) -> Access {
+    match (raw.gateway.auth.as_deref(), raw.gateway.access_key.as_deref()) {
+        (None | Some("key"), None) => Access::Unsaid,
+        (Some("none"), None) => Access::Nobody,
+        (None | Some("key"), Some(reference)) => match resolve(reference) {
+            Ok(resolved) => Access::Key(KeyHash::of(resolved.secret.expose())),
+            Err(problem) => {
+                let fix = "write \"env:NAME\", \"file:PATH\" or \"exec:COMMAND\"";
+                faults.push(Fault::new("gateway.access_key", problem, fix));
+                Access::Unsaid
+            }
+        },
+        (Some("none"), Some(_)) => {
+            faults.push(Fault::new("gateway.access_key", "stands beside auth = \"none\"", "keep one of the two"));
+            Access::Unsaid
+        }
+        (Some(other), _) => {
+            let fix = "write auth = \"key\" or \"none\"";
+            faults.push(Fault::new("gateway.auth", format!("\"{other}\" is not known"), fix));
+            Access::Unsaid
+        }
+    }
 }
 
 fn providers(

@@ -21,6 +21,8 @@ pub struct RawSettings {
 #[serde(default)]
 pub struct RawGateway {
     pub listen: Option<Many>,
+    pub access_key: Option<String>,
+    pub auth: Option<String>,
     pub allowed_hosts: Vec<String>,
     pub headers_hold_max: Option<String>,
     pub keepalive_every: Option<String>,
