@@ -21,7 +21,13 @@ pub struct Minted {
 /// # Errors
 /// When the hash cannot be read or written.
 pub fn mint(loaded: &Loaded) -> Result<Minted> {
-    let reachable = loaded.gateway.listen.iter().chain([&loaded.admin_listen]).any(|addr| !addr.ip().is_loopback());
+    let reachable = loaded
+        .gateway
+        .listen
+        .iter()
+        .chain(&loaded.gateway.listen_h2c)
+        .chain([&loaded.admin_listen])
+        .any(|addr| !addr.ip().is_loopback());
     if !reachable || loaded.gateway.access != Access::Unsaid {
         return Ok(Minted::default());
     }

@@ -9,6 +9,7 @@ pub(super) mod secrets;
 
 use crate::gateway::record::Lines;
 use crate::gateway::settings::{Fault, RawDeadlines, RawGateway, RawSettings, Settings};
+use crate::serve::Certificate;
 use crate::telemetry::{LogFormat, check_filter};
 pub use keys::all_keys;
 use keys::{known_keys, section};
@@ -31,6 +32,8 @@ pub struct Loaded {
     pub file: Option<PathBuf>,
     pub state_dir: PathBuf,
     pub gateway: Arc<Settings>,
+    /// Of `gateway.tls`.
+    pub certificate: Option<Certificate>,
     pub admin_listen: SocketAddr,
     pub log: LogSettings,
 }
@@ -107,26 +110,34 @@ pub fn parse(source: &str, text: &str) -> Result<Loaded, Faults> {
             PathBuf::new()
         }
     };
-    match Settings::check(&raw, &secrets::resolve) {
-        Ok(gateway) if admin_listen.port() != 0 && gateway.listen.contains(&admin_listen) => {
-            let problem = format!("{admin_listen} is an address of the gateway, too");
-            faults.push(Fault::new("admin.listen", problem, "choose another port"));
-            Err(failed(faults))
-        }
-        Ok(gateway) if faults.is_empty() => Ok(Loaded {
+    let gateway = Settings::check(&raw, &secrets::resolve).map_err(|more| faults.extend(more)).ok();
+    let certificate = gateway.as_ref().and_then(|gateway| certificate(gateway, &mut faults));
+    if admin_listen.port() != 0 && gateway.as_ref().is_some_and(|gateway| gateway.listen.contains(&admin_listen)) {
+        let problem = format!("{admin_listen} is an address of the gateway, too");
+        faults.push(Fault::new("admin.listen", problem, "choose another port"));
+    }
+    match gateway {
+        Some(gateway) if faults.is_empty() => Ok(Loaded {
             source: source.to_owned(),
             file: None,
             state_dir,
             gateway: Arc::new(gateway),
+            certificate,
             admin_listen,
             log,
         }),
-        Ok(_) => Err(failed(faults)),
-        Err(more) => {
-            faults.extend(more);
-            Err(failed(faults))
-        }
+        _ => Err(failed(faults)),
     }
+}
+
+fn certificate(settings: &Settings, faults: &mut Vec<Fault>) -> Option<Certificate> {
+    let (certificate, key) = settings.tls.as_ref()?;
+    Certificate::read(certificate, key)
+        .map_err(|error| {
+            let fix = "name PEM files: a chain that begins with its own certificate, and its key";
+            faults.push(Fault::new("gateway.tls", error.to_string(), fix));
+        })
+        .ok()
 }
 
 /// The file with the environment's scalar overrides in it.

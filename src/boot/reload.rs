@@ -90,6 +90,9 @@ impl Reloader {
         match outcome {
             Ok(loaded) => {
                 let at_restart = at_restart(&started, &loaded);
+                if let (Some(shown), Some(read)) = (&started.certificate, &loaded.certificate) {
+                    shown.replace_by(read);
+                }
                 self.gateway.swap(loaded.gateway);
                 tracing::info!(target: "tautline::boot", ?at_restart, "configuration reloaded");
                 Ok(Reloaded { at_restart })
@@ -123,6 +126,8 @@ fn at_restart(started: &Loaded, now: &Loaded) -> Vec<&'static str> {
         ("log.filter", started.log.filter != now.log.filter),
         ("log.exchanges", started.log.exchanges != now.log.exchanges),
         ("gateway.listen", old.listen != new.listen),
+        ("gateway.listen_h2c", old.listen_h2c != new.listen_h2c),
+        ("gateway.tls", old.tls.is_some() != new.tls.is_some()),
         ("gateway.head_timeout", a.head_timeout != b.head_timeout),
         ("gateway.body_timeout", a.body_timeout != b.body_timeout),
         ("gateway.write_timeout", a.write_timeout != b.write_timeout),

@@ -15,7 +15,7 @@ use crate::gateway::provider::catalog::{FIRST_LIST_EVERY, REFRESH_EVERY};
 use crate::gateway::record::{self, MIGRATIONS, RecordSink};
 use crate::gateway::settings::Resolved;
 use crate::gateway::state::Gateway;
-use crate::serve::{Bound, DoorLimits, bind, open};
+use crate::serve::{Bound, DoorLimits, Protocol, bind, open};
 use crate::store::Store;
 use crate::telemetry::{Counters, Scope};
 use anyhow::{Context as _, Result};
@@ -36,7 +36,11 @@ const FLUSH_MAX: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Running {
     pub gateway: Arc<Gateway>,
+    /// The gateway's addresses speak TLS.
+    pub tls: bool,
     pub addrs: Vec<SocketAddr>,
+    /// Those of `gateway.listen_h2c`.
+    pub addrs_h2c: Vec<SocketAddr>,
     pub admin_addr: SocketAddr,
     pub store: Store,
     pub registry: Registry,
@@ -60,9 +64,15 @@ pub async fn start(loaded: &Loaded) -> Result<Running> {
         .iter()
         .map(|addr| bind(*addr).with_context(|| format!("failed to listen on {addr} (gateway.listen)")))
         .collect::<Result<Vec<Bound>>>()?;
+    let bound_h2c = settings
+        .listen_h2c
+        .iter()
+        .map(|addr| bind(*addr).with_context(|| format!("failed to listen on {addr} (gateway.listen_h2c)")))
+        .collect::<Result<Vec<Bound>>>()?;
     let admin_bound = bind(loaded.admin_listen)
         .with_context(|| format!("failed to listen on {} (admin.listen)", loaded.admin_listen))?;
-    let (addrs, admin_addr) = (bound.iter().map(|one| one.addr).collect(), admin_bound.addr);
+    let addrs_of = |bound: &[Bound]| bound.iter().map(|one| one.addr).collect();
+    let (addrs, addrs_h2c, admin_addr) = (addrs_of(&bound), addrs_of(&bound_h2c), admin_bound.addr);
     let store = Store::open(&loaded.state_dir.join("gateway.sqlite"), MIGRATIONS).await?;
     let principal_key = principal_key(&loaded.state_dir)?;
     let minted = mint(loaded)?;
@@ -82,6 +92,7 @@ pub async fn start(loaded: &Loaded) -> Result<Running> {
         write_timeout: bounds.write_timeout,
         head_bytes_max: bounds.head_bytes_max,
     };
+    let protocol = loaded.certificate.clone().map_or(Protocol::Plain, Protocol::Tls);
     let (closing, admin_closing) = (watch::Sender::new(false), watch::Sender::new(false));
     let reloader = Arc::new(Reloader::new(Arc::clone(&gateway), gauges, loaded.clone()));
     let admin = Admin {
@@ -93,15 +104,18 @@ pub async fn start(loaded: &Loaded) -> Result<Running> {
     // Each ends when its watch turns, or with the process; `stop` waits for them.
     let tasks = vec![
         tokio::spawn(writer.run()),
-        tokio::spawn(open("gateway", bound, Door(Arc::clone(&gateway)), limits, closing.subscribe())),
-        tokio::spawn(open("admin", vec![admin_bound], admin, limits, admin_closing.subscribe())),
+        tokio::spawn(open("gateway", bound, Door(Arc::clone(&gateway)), limits, protocol, closing.subscribe())),
+        tokio::spawn(open_h2c(bound_h2c, Door(Arc::clone(&gateway)), limits, closing.subscribe())),
+        tokio::spawn(open("admin", vec![admin_bound], admin, limits, Protocol::Plain, admin_closing.subscribe())),
         tokio::spawn(keep_lists(Arc::clone(&gateway))),
         tokio::spawn(keep_keys(Arc::clone(&gateway))),
     ];
     let key_shown_once = minted.shown_once;
     Ok(Running {
         gateway,
+        tls: loaded.certificate.is_some(),
         addrs,
+        addrs_h2c,
         admin_addr,
         store,
         registry,
@@ -118,7 +132,8 @@ impl Running {
     /// The base URL that clients are pointed at.
     #[must_use]
     pub fn base_url(&self) -> String {
-        format!("http://{}/v1", self.addrs[0])
+        let scheme = if self.tls { "https" } else { "http" };
+        format!("{scheme}://{}/v1", self.addrs[0])
     }
 
     /// Drains: takes nothing new, waits up to `grace` (or until `hurry` ends)
@@ -141,6 +156,13 @@ impl Running {
             let _ = task.await;
         }
         let _ = tokio::time::timeout(FLUSH_MAX, self.store.close()).await;
+    }
+}
+
+/// The door for HTTP/2 without TLS, where there is one.
+async fn open_h2c(bound: Vec<Bound>, door: Door, limits: DoorLimits, closing: watch::Receiver<bool>) {
+    if !bound.is_empty() {
+        open("gateway h2c", bound, door, limits, Protocol::H2c, closing).await;
     }
 }
 

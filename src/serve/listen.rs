@@ -4,9 +4,11 @@
 //! gives an honest error at once, and port 0 in tests.
 
 use super::session::{Answer, Malformed, Session};
+use super::tls::Certificate;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use pingora_core::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream};
+use pingora_core::listeners::tls::TlsSettings;
 use pingora_core::listeners::{L4BufferSettings, ListenerConfig};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::{Fds, ShutdownWatch};
@@ -45,6 +47,18 @@ pub trait App: Send + Sync + 'static {
     fn malformed(&self, what: Malformed) -> Answer;
 }
 
+/// What is spoken at a door.
+#[derive(Debug, Clone)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    Plain,
+    /// HTTP/2 with prior knowledge (RFC 9113, section 3.3); who sends no preface
+    /// gets HTTP/1.1.
+    H2c,
+    /// TLS, with HTTP/2 or HTTP/1.1 as ALPN agrees.
+    Tls(Certificate),
+}
+
 /// A bound socket that nobody accepts from yet.
 #[derive(Debug)]
 pub struct Bound {
@@ -65,19 +79,38 @@ pub fn bind(addr: SocketAddr) -> std::io::Result<Bound> {
 
 /// Accepts on `bound` until `closing` turns true; ends once accepting has ended
 /// (connections go on). Runs on the caller's runtime.
-pub async fn open<A: App>(name: &str, bound: Vec<Bound>, app: A, limits: DoorLimits, closing: watch::Receiver<bool>) {
+pub async fn open<A: App>(
+    name: &str,
+    bound: Vec<Bound>,
+    app: A,
+    limits: DoorLimits,
+    protocol: Protocol,
+    closing: watch::Receiver<bool>,
+) {
     let mut fds = Fds::new();
-    let mut service = Service::new(
-        name.to_owned(),
-        Adapter { app, limits, closing: closing.clone(), options: HttpServerOptions::default() },
-    );
+    let mut options = HttpServerOptions::default();
+    options.h2c = matches!(protocol, Protocol::H2c);
+    options.h2_idle_timeout = Some(limits.connection_idle);
+    let adapter = Adapter { app, limits, closing: closing.clone(), options };
+    let mut service = Service::new(name.to_owned(), adapter);
     for one in bound {
         let key = one.addr.to_string();
         fds.add(key.clone(), one.listener.into_raw_fd());
-        let buffers = L4BufferSettings::new(L4_BUFFER, L4_BUFFER);
-        service.add_listener(ListenerConfig::tcp(key).l4_buffer(buffers));
+        let mut listener = ListenerConfig::tcp(key).l4_buffer(L4BufferSettings::new(L4_BUFFER, L4_BUFFER));
+        if let Protocol::Tls(certificate) = &protocol {
+            listener = listener.tls(tls_settings(certificate));
+        }
+        service.add_listener(listener);
     }
     service.start_service(Some(Arc::new(Mutex::new(fds))), closing, 1).await;
+}
+
+fn tls_settings(certificate: &Certificate) -> TlsSettings {
+    // The paths are not read: the resolver shows the certificate.
+    let mut settings = TlsSettings::intermediate("", "").expect("it only stores what it is given");
+    settings.set_cert_resolver(certificate.resolver());
+    settings.enable_h2();
+    settings
 }
 
 struct Adapter<A> {

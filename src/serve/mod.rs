@@ -7,7 +7,9 @@
 mod guard;
 mod listen;
 mod session;
+mod tls;
 
 pub use guard::refuse_foreign;
-pub use listen::{App, Bound, DoorLimits, bind, open};
+pub use listen::{App, Bound, DoorLimits, Protocol, bind, open};
 pub use session::{Answer, BodyError, Malformed, SendError, Session};
+pub use tls::{Certificate, CertificateError};

@@ -251,6 +251,8 @@ impl Session {
                 self.close_after();
                 Framing::UntilClose
             }
+            // Frames carry the length there (RFC 9113, section 8.2.2).
+            None if self.inner.is_http2() => Framing::UntilClose,
             None => Framing::Chunked,
         };
         let head = response_head(status, headers, framing);

@@ -18,3 +18,4 @@ mod reload;
 mod routes;
 mod statuses;
 mod tls;
+mod transport;

@@ -1,9 +1,8 @@
 //! Providers behind https: a private authority that is trusted, and one that is not.
 
-use crate::support::{Client, Process, chat};
+use crate::support::{Authority, Client, Process, chat};
 use serde_json::Value;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::sync::Arc;
 use tautline::sim::{Sim, SimSettings, answer_text};
 use tokio::net::{TcpListener, TcpStream};
@@ -14,59 +13,32 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 const PROMPT: &str = "why do ropes go slack?";
 
-/// Runs `openssl` in `folder`.
-fn openssl(folder: &Path, arguments: &str) {
-    let done = Command::new("openssl").current_dir(folder).args(arguments.split_whitespace()).output();
-    let done = done.expect("openssl is installed");
-    assert!(done.status.success(), "openssl {arguments}: {}", String::from_utf8_lossy(&done.stderr));
-}
-
-/// A certificate authority of our own, and a certificate of it for `localhost`.
-struct Authority(tempfile::TempDir);
-
-impl Authority {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
-        openssl(folder.path(), &format!("req -x509 {key} -keyout ca.key -out ca.pem -days 2 -subj /CN=authority"));
-        openssl(folder.path(), &format!("req {key} -keyout server.key -out server.csr -subj /CN=localhost"));
-        std::fs::write(folder.path().join("names"), "subjectAltName=DNS:localhost\n").expect("writable");
-        let sign = "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out server.pem -days 2";
-        openssl(folder.path(), &format!("{sign} -extfile names"));
-        Self(folder)
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    /// Takes TLS off and hands on to `sim`; ends with the test's runtime.
-    async fn terminate(&self, sim: &Sim) -> u16 {
-        let certificate = CertificateDer::from_pem_file(self.path("server.pem")).expect("a certificate");
-        let key = PrivateKeyDer::from_pem_file(self.path("server.key")).expect("a key");
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("versions")
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate], key)
-            .expect("they belong together");
-        let acceptor = TlsAcceptor::from(Arc::new(config));
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let (port, behind) = (listener.local_addr().expect("bound").port(), sim.addr());
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let acceptor = acceptor.clone();
-                tokio::spawn(async move {
-                    // A peer that does not trust us goes away in the handshake.
-                    let Ok(mut front) = acceptor.accept(stream).await else { return };
-                    let mut back = TcpStream::connect(behind).await.expect("the simulator listens");
-                    let _ = tokio::io::copy_bidirectional(&mut front, &mut back).await;
-                });
-            }
-        });
-        port
-    }
+/// Takes TLS off and hands on to `sim`; ends with the test's runtime.
+async fn terminate(authority: &Authority, sim: &Sim) -> u16 {
+    let certificate = CertificateDer::from_pem_file(authority.path("server.pem")).expect("a certificate");
+    let key = PrivateKeyDer::from_pem_file(authority.path("server.key")).expect("a key");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .expect("they belong together");
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let (port, behind) = (listener.local_addr().expect("bound").port(), sim.addr());
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                // A peer that does not trust us goes away in the handshake.
+                let Ok(mut front) = acceptor.accept(stream).await else { return };
+                let mut back = TcpStream::connect(behind).await.expect("the simulator listens");
+                let _ = tokio::io::copy_bidirectional(&mut front, &mut back).await;
+            });
+        }
+    });
+    port
 }
 
 async fn simulator() -> Sim {
@@ -114,8 +86,8 @@ async fn last_record(process: &Process, id: &str) -> Value {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_provider_of_a_private_authority_is_reached_where_that_is_trusted() {
-    let (authority, sim) = (Authority::new(), simulator().await);
-    let port = authority.terminate(&sim).await;
+    let (authority, sim) = (Authority::naming("DNS:localhost"), simulator().await);
+    let port = terminate(&authority, &sim).await;
     let state = tempfile::tempdir().expect("a temporary folder");
     let url = format!("https://localhost:{port}/v1");
     let mut process = process(&url, &sim, state.path(), Some(&authority.path("ca.pem"))).await;
@@ -134,8 +106,9 @@ async fn a_provider_of_a_private_authority_is_reached_where_that_is_trusted() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_provider_that_cannot_prove_itself_is_called_tls_and_left_for_the_next() {
-    let (authority, stranger, sim) = (Authority::new(), Authority::new(), simulator().await);
-    let port = authority.terminate(&sim).await;
+    let (authority, stranger, sim) =
+        (Authority::naming("DNS:localhost"), Authority::naming("DNS:localhost"), simulator().await);
+    let port = terminate(&authority, &sim).await;
     let trusted = authority.path("ca.pem");
     for (case, url, trusted) in [
         ("an authority that nobody trusts", format!("https://localhost:{port}/v1"), Some(stranger.path("ca.pem"))),

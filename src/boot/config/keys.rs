@@ -1,7 +1,8 @@
 //! Reads sections one by one and tells unknown keys by their nearest name.
 
 use crate::gateway::settings::{
-    Fault, RawDeadlines, RawGateway, RawModel, RawParams, RawPrice, RawProvider, RawRoute, RawTarget, RawTask, nearest,
+    Fault, RawDeadlines, RawGateway, RawModel, RawParams, RawPrice, RawProvider, RawRoute, RawTarget, RawTask, RawTls,
+    nearest,
 };
 use serde::de::{DeserializeOwned, Visitor};
 use serde::{Deserializer, forward_to_deserialize_any};
@@ -78,6 +79,7 @@ fn fields_at<T: DeserializeOwned>(parent: Option<&str>) -> &'static [&'static st
         Some("deadlines") => fields_of::<RawDeadlines>(),
         Some("params") => fields_of::<RawParams>(),
         Some("price") => fields_of::<RawPrice>(),
+        Some("tls") => fields_of::<RawTls>(),
         Some("connect" | "send" | "first_token" | "idle" | "progress" | "total") => &["hard"],
         Some(_) => &[],
     }
@@ -122,6 +124,7 @@ pub fn all_keys() -> Vec<String> {
             match *field {
                 "deadlines" => keys.extend(deadlines.iter().map(|clock| format!("{section}.deadlines.{clock}"))),
                 "params" => keys.extend(fields_of::<RawParams>().iter().map(|name| format!("{section}.params.{name}"))),
+                "tls" => keys.extend(fields_of::<RawTls>().iter().map(|name| format!("{section}.tls.{name}"))),
                 "price" => keys.extend(fields_of::<RawPrice>().iter().map(|name| format!("{section}.price.{name}"))),
                 field => keys.push(format!("{section}.{field}")),
             }

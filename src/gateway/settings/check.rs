@@ -11,6 +11,7 @@ use crate::gateway::access::{Access, KeyHash};
 use crate::wire::chat::Need;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -18,6 +19,10 @@ use std::time::Instant;
 #[derive(Debug)]
 pub struct Settings {
     pub listen: Vec<SocketAddr>,
+    /// HTTP/2 without TLS, by prior knowledge.
+    pub listen_h2c: Vec<SocketAddr>,
+    /// PEM files of certificate chain and key; without them the door speaks plain HTTP.
+    pub tls: Option<(PathBuf, PathBuf)>,
     /// Who may come in.
     pub access: Access,
     /// Host names, besides loopback ones, that `Host` and `Origin` may carry.
@@ -153,6 +158,9 @@ impl Settings {
         let bounds = Bounds::read(&raw.gateway, &mut faults);
         let deadlines = Deadlines::read(&raw.deadlines, "deadlines", &mut faults);
         let listen = listen(raw, &mut faults);
+        let h2c = raw.gateway.listen_h2c.clone().map_or_else(Vec::new, super::raw::Many::into_vec);
+        let listen_h2c = addresses("gateway.listen_h2c", &h2c, &mut faults);
+        let tls = raw.gateway.tls.as_ref().map(|tls| (PathBuf::from(&tls.certificate), PathBuf::from(&tls.key)));
         let access = access(raw, resolve, &mut faults);
         let providers = providers(raw, resolve, &mut faults);
         let targets = targets(raw, &providers, &mut faults);
@@ -173,7 +181,20 @@ impl Settings {
         }
         if faults.is_empty() {
             let allowed_hosts = raw.gateway.allowed_hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
-            Ok(Self { listen, access, allowed_hosts, bounds, providers, targets, tasks, routes, deadlines, models })
+            Ok(Self {
+                listen,
+                listen_h2c,
+                tls,
+                access,
+                allowed_hosts,
+                bounds,
+                providers,
+                targets,
+                tasks,
+                routes,
+                deadlines,
+                models,
+            })
         } else {
             Err(faults)
         }
@@ -181,18 +202,22 @@ impl Settings {
 }
 
 fn listen(raw: &RawSettings, faults: &mut Vec<Fault>) -> Vec<SocketAddr> {
-    let texts =
-        raw.gateway.listen.clone().map_or_else(|| vec!["127.0.0.1:4000".to_owned()], super::raw::Many::into_vec);
+    let given = raw.gateway.listen.clone().map(super::raw::Many::into_vec);
+    let texts = given.unwrap_or_else(|| vec!["127.0.0.1:4000".to_owned()]);
     if texts.is_empty() {
         faults.push(Fault::new("gateway.listen", "no address is given", "write listen = [\"127.0.0.1:4000\"]"));
     }
+    addresses("gateway.listen", &texts, faults)
+}
+
+fn addresses(at: &str, texts: &[String], faults: &mut Vec<Fault>) -> Vec<SocketAddr> {
     texts
         .iter()
         .filter_map(|text| {
             let addr = text.parse::<SocketAddr>().ok();
             if addr.is_none() {
                 let problem = format!("\"{text}\" is no address with a port");
-                faults.push(Fault::new("gateway.listen", problem, "write it as \"127.0.0.1:4000\""));
+                faults.push(Fault::new(at, problem, "write it as \"127.0.0.1:4000\""));
             }
             addr
         })

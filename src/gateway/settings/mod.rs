@@ -19,7 +19,7 @@ pub use nearest::nearest;
 pub use prices::built_in;
 pub use raw::{
     Many, RawDeadline, RawDeadlines, RawGateway, RawModel, RawParams, RawPrice, RawProvider, RawRoute, RawSettings,
-    RawTarget, RawTask,
+    RawTarget, RawTask, RawTls,
 };
 
 /// One thing wrong with the configuration.

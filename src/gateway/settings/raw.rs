@@ -21,6 +21,8 @@ pub struct RawSettings {
 #[serde(default)]
 pub struct RawGateway {
     pub listen: Option<Many>,
+    pub listen_h2c: Option<Many>,
+    pub tls: Option<RawTls>,
     pub access_key: Option<String>,
     pub auth: Option<String>,
     pub allowed_hosts: Vec<String>,
@@ -41,6 +43,13 @@ pub struct RawGateway {
     pub journal_bytes_max: Option<u64>,
     pub output_bytes_max: Option<u64>,
     pub records_max: Option<u64>,
+}
+
+/// `tls = { certificate, key }`: PEM files.
+#[derive(Debug, Clone, Deserialize)]
+pub struct RawTls {
+    pub certificate: String,
+    pub key: String,
 }
 
 /// One value or a list of them.

@@ -1,10 +1,12 @@
 //! Starts a gateway with simulators behind it, and talks to it byte by byte.
 
+mod authority;
 mod client;
 mod house;
 mod process;
 mod program;
 
+pub use authority::Authority;
 pub use client::{Client, Response};
 pub use house::{House, chat, closed_port, sim_target, within};
 pub use process::Process;
