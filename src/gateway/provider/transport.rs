@@ -9,6 +9,7 @@ use crate::domain::failure::Observation;
 use crate::gateway::settings::Endpoint;
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use parking_lot::Mutex;
 use pingora_core::connectors::{ConnectorOptions, TransportConnector};
 use pingora_core::protocols::http::v1::client::HttpSession;
@@ -36,6 +37,8 @@ const POOL_IDLE: Duration = Duration::from_secs(50);
 /// How long a resolved address is used without asking again.
 const RESOLVED_FOR: Duration = Duration::from_secs(30);
 const RESOLVED_MAX: usize = 1024;
+/// Another address is tried after this, beside the first (RFC 8305, section 5).
+const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 /// The end of an answer, after its last frame, is waited for this long before
 /// the connection is given up.
 const RETIRE_MAX: Duration = Duration::from_secs(1);
@@ -183,6 +186,7 @@ impl Transport {
         if addrs.is_empty() {
             return Err(Observation::Dns { detail: "the name has no address".to_owned() });
         }
+        let addrs = interleaved(addrs);
         let mut resolved = self.resolved.lock();
         if resolved.len() >= RESOLVED_MAX {
             resolved.clear();
@@ -206,22 +210,60 @@ impl Transport {
         Ok((stream, peer, false))
     }
 
-    /// One address after the other; the last one's failure is reported.
+    /// A connection to the first of several addresses that takes it (RFC 8305,
+    /// "Happy Eyeballs"): the next one is tried when one fails, or has said
+    /// nothing for [`NEXT_ADDRESS`], so that a black hole costs a moment and not
+    /// the whole `connect` clock. The last failure is reported.
     async fn connect_fresh(
         &self,
         endpoint: &Endpoint,
         addrs: &[SocketAddr],
     ) -> Result<(Stream, HttpPeer), Observation> {
         let mut last = Observation::Dns { detail: "the name has no address".to_owned() };
-        for addr in addrs {
-            let peer = HttpPeer::new(*addr, endpoint.tls, endpoint.host.clone());
-            match self.connector.new_stream(&peer).await {
-                Ok(stream) => return Ok((stream, peer)),
-                Err(error) => last = connect_failed(&error),
+        let mut tries = FuturesUnordered::new();
+        let mut rest = addrs.iter();
+        loop {
+            match rest.next() {
+                Some(addr) => tries.push(self.try_address(endpoint, *addr)),
+                None if tries.is_empty() => break,
+                None => {}
+            }
+            let more = rest.len() > 0;
+            tokio::select! {
+                Some(outcome) = tries.next() => match outcome {
+                    Ok(connected) => {
+                        self.prefer(endpoint, connected.2);
+                        return Ok((connected.0, connected.1));
+                    }
+                    Err(observation) => last = observation,
+                },
+                () = tokio::time::sleep(NEXT_ADDRESS), if more => {}
             }
         }
         self.resolved.lock().remove(&(endpoint.host.clone(), endpoint.port));
         Err(last)
+    }
+
+    async fn try_address(
+        &self,
+        endpoint: &Endpoint,
+        addr: SocketAddr,
+    ) -> Result<(Stream, HttpPeer, SocketAddr), Observation> {
+        let peer = HttpPeer::new(addr, endpoint.tls, endpoint.host.clone());
+        match self.connector.new_stream(&peer).await {
+            Ok(stream) => Ok((stream, peer, addr)),
+            Err(error) => Err(connect_failed(&error)),
+        }
+    }
+
+    /// The address that took a connection is tried first as long as it is known.
+    fn prefer(&self, endpoint: &Endpoint, addr: SocketAddr) {
+        let mut resolved = self.resolved.lock();
+        if let Some((_, addrs)) = resolved.get_mut(&(endpoint.host.clone(), endpoint.port))
+            && let Some(place) = addrs.iter().position(|known| *known == addr)
+        {
+            addrs[..=place].rotate_right(1);
+        }
     }
 
     /// Takes an answer whose last frame was read: reads its framing to the end
@@ -271,6 +313,21 @@ impl Upstream {
             Err(error) => Poll::Ready(Err(body_broke(&error))),
         }
     }
+}
+
+/// The families in turn, in the resolver's order within each, so that one that
+/// leads nowhere is not tried again and again first (RFC 8305, section 4).
+fn interleaved(addrs: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let first_is_v6 = addrs.first().is_some_and(SocketAddr::is_ipv6);
+    let (first, second): (Vec<_>, Vec<_>) = addrs.into_iter().partition(|addr| addr.is_ipv6() == first_is_v6);
+    let mut second = second.into_iter();
+    let mut out = Vec::new();
+    for addr in first {
+        out.push(addr);
+        out.extend(second.next());
+    }
+    out.extend(second);
+    out
 }
 
 async fn exchange_heads(
@@ -521,6 +578,56 @@ mod tests {
     use super::*;
     use tokio::io::AsyncReadExt as _;
     use tokio::net::TcpListener;
+
+    #[test]
+    fn families_take_turns() {
+        let addrs =
+            |list: &[&str]| -> Vec<SocketAddr> { list.iter().map(|one| one.parse().expect("address")).collect() };
+        assert_eq!(
+            interleaved(addrs(&["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1", "2.2.2.2:1"])),
+            addrs(&["[::1]:1", "1.1.1.1:1", "[::2]:1", "2.2.2.2:1", "[::3]:1"])
+        );
+        assert_eq!(interleaved(addrs(&["1.1.1.1:1"])), addrs(&["1.1.1.1:1"]));
+    }
+
+    /// An address that takes no connection: its queue is full.
+    async fn black_hole() -> (TcpListener, Vec<tokio::net::TcpStream>) {
+        let socket = tokio::net::TcpSocket::new_v6().expect("a socket");
+        socket.bind("[::1]:0".parse().expect("address")).expect("a free port");
+        let listener = socket.listen(1).expect("it listens");
+        let addr = listener.local_addr().expect("bound");
+        let mut held = Vec::new();
+        // The queue takes a few; then a connection hangs.
+        while let Ok(Ok(stream)) =
+            tokio::time::timeout(Duration::from_millis(300), tokio::net::TcpStream::connect(addr)).await
+        {
+            held.push(stream);
+        }
+        (listener, held)
+    }
+
+    #[tokio::test]
+    async fn an_address_that_swallows_connections_hides_no_other() {
+        let (hole, _held) = black_hole().await;
+        let dead = hole.local_addr().expect("bound");
+        let alive = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let good = alive.local_addr().expect("bound");
+        let transport = Transport::new();
+        let endpoint = Endpoint { tls: false, host: "both".to_owned(), port: 1, path: String::new() };
+        transport.resolved.lock().insert(("both".to_owned(), 1), (Instant::now(), vec![dead, good]));
+        let began = Instant::now();
+        let addrs = [dead, good];
+        let connecting = transport.connect_fresh(&endpoint, &addrs);
+        let connected = tokio::time::timeout(Duration::from_secs(20), connecting).await.expect("in time");
+        assert!(connected.is_ok() && began.elapsed() >= NEXT_ADDRESS);
+        assert_eq!(transport.resolve(&endpoint).await.expect("known"), [good, dead], "what worked comes first");
+        // One that refuses is passed over at once; if none is left, that is what is said.
+        drop(alive);
+        match transport.connect_fresh(&endpoint, &[good, good]).await {
+            Err(Observation::Connect { errno, .. }) => assert_eq!(errno, Some(111)),
+            other => panic!("{:?}", other.map(|_| ())),
+        }
+    }
 
     /// A server that answers before the upload has ended and keeps its connection
     /// open, waiting for the rest of the body. The simulator always closes there.
