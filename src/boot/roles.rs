@@ -7,11 +7,11 @@ use crate::boot::admin::Admin;
 use crate::boot::config::{Loaded, secrets};
 use crate::domain::secret::Secret;
 use crate::gateway::door::Door;
-use crate::gateway::events::{KeysCooling, Metrics};
+use crate::gateway::events::{KeysCooling, LimitsInForce, Metrics};
 use crate::gateway::lifecycle::{Lifecycle, Stage};
 use crate::gateway::provider::catalog::{FIRST_LIST_EVERY, REFRESH_EVERY};
 use crate::gateway::record::{self, MIGRATIONS, RecordSink};
-use crate::gateway::settings::{Key, Resolved};
+use crate::gateway::settings::{Key, Resolved, limits_in_force};
 use crate::gateway::state::Gateway;
 use crate::serve::{Bound, DoorLimits, bind, open};
 use crate::store::Store;
@@ -63,6 +63,7 @@ pub async fn start(loaded: &Loaded) -> Result<Running> {
     let registry = Registry::new();
     process_metrics(&registry);
     let metrics = Arc::new(Metrics::new(&Scope::new(registry.clone(), "tautline_gateway")));
+    LimitsInForce(&limits_in_force(&settings)).emit(&metrics);
     let (sink, writer) =
         record::open(store.clone(), settings.bounds.records_max, loaded.log.exchanges, Arc::clone(&metrics));
     let lifecycle = Lifecycle::default();
