@@ -4,8 +4,10 @@ mod client;
 mod house;
 mod process;
 mod program;
+mod prometheus;
 
 pub use client::{Client, Response};
 pub use house::{House, chat, closed_port, sim_target, within};
 pub use process::Process;
 pub use program::{Folder, Up};
+pub use prometheus::{Prometheus, installed};
