@@ -5,7 +5,7 @@ mod drawn;
 mod traffic;
 
 use crate::support::{Prometheus, closed_port, installed, within};
-use drawn::{Query, Selector, alerts, dashboards, groupings, names, panels, read, selectors, tree};
+use drawn::{Query, Selector, alerts, asked_in, dashboards, groupings, names, panels, read, selectors, tree};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use traffic::Run;
@@ -64,7 +64,8 @@ async fn names_in_dashboards_and_alerts_are_those_of_the_registry_and_none_is_le
     run.house.metrics().await;
     let known = exposed(&run.house.running.registry);
     let drawn: Vec<Query> = panels().into_iter().flat_map(|panel| panel.queries).collect();
-    let mut wrong: Vec<String> = drawn.iter().chain(&alerts()).flat_map(|query| misnamed(query, &known)).collect();
+    let asked = drawn.iter().chain(&alerts()).chain(&in_runbooks()).flat_map(|query| misnamed(query, &known)).collect();
+    let mut wrong: Vec<String> = asked;
     for (name, board) in dashboards() {
         for variable in board["templating"]["list"].as_array().expect("variables") {
             let Some(asked) = variable["query"]["query"].as_str() else { continue };
@@ -129,7 +130,18 @@ async fn every_expression_gives_data_from_a_prometheus_that_scrapes_a_real_run()
             }
         }
     }
+    for query in in_runbooks() {
+        // Asserts that Prometheus takes it; what a healthy hour shows may be nothing.
+        prometheus.query(&query.expression).await;
+    }
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+fn in_runbooks() -> Vec<Query> {
+    let queries: Vec<Query> =
+        alerts().iter().flat_map(|alert| asked_in(&format!("docs/runbooks/{}.md", alert.place))).collect();
+    assert!(queries.len() >= 12, "the blocks are read: {}", queries.len());
+    queries
 }
 
 /// Waits until the scraped gateway has counted exactly these requests, and a

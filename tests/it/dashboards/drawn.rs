@@ -89,7 +89,7 @@ pub fn alerts() -> Vec<Query> {
     for line in text.lines() {
         let depth = line.len() - line.trim_start().len();
         if let Some(found) = line.trim().strip_prefix("- alert: ") {
-            name = found.to_owned();
+            found.clone_into(&mut name);
         }
         if line.trim() == "expr: |" {
             inside = true;
@@ -104,6 +104,26 @@ pub fn alerts() -> Vec<Query> {
     }
     assert_eq!(alerts.len(), text.matches("- alert: ").count(), "write every expression as a block: expr: |");
     alerts
+}
+
+/// Every expression of a runbook: in its `promql` blocks a line that is indented
+/// deeper than the first one goes on with the expression before it.
+pub fn asked_in(runbook: &str) -> Vec<Query> {
+    let text = read(runbook);
+    let mut queries = Vec::<Query>::new();
+    for block in text.split("```promql\n").skip(1) {
+        let block = block.split("```").next().unwrap_or_default();
+        let depth = |line: &str| line.len() - line.trim_start().len();
+        let first = depth(block.lines().next().unwrap_or_default());
+        for line in block.lines().filter(|line| !line.trim().is_empty()) {
+            if depth(line) == first {
+                queries.push(Query { place: runbook.to_owned(), expression: line.to_owned(), legend: Vec::new() });
+            } else {
+                queries.last_mut().expect("the first line has this depth").expression.push_str(line);
+            }
+        }
+    }
+    queries
 }
 
 /// The metrics of an expression: `up`, and whatever begins with our name.

@@ -63,14 +63,16 @@ impl Prometheus {
 
     /// Its address, once it says that it is ready.
     async fn ready(lines: &mut tokio::io::Lines<BufReader<tokio::process::ChildStderr>>) -> SocketAddr {
-        let (mut said, mut addr) = (String::new(), None);
+        // It says both, in no certain order.
+        let (mut said, mut addr, mut ready) = (String::new(), None, false);
         while let Some(line) = lines.next_line().await.expect("text") {
             let entry: Value = serde_json::from_str(&line).unwrap_or_default();
             if entry["msg"] == "Listening on" {
                 addr = entry["address"].as_str().and_then(|text| text.parse().ok());
             }
-            if entry["msg"].as_str().is_some_and(|text| text.starts_with("Server is ready")) {
-                return addr.expect("it has said where it listens");
+            ready |= entry["msg"].as_str().is_some_and(|text| text.starts_with("Server is ready"));
+            if let (true, Some(addr)) = (ready, addr) {
+                return addr;
             }
             said.push_str(&line);
             said.push('\n');
