@@ -4,7 +4,7 @@
 mod drawn;
 mod traffic;
 
-use crate::support::{House, Prometheus, closed_port, installed, sim_target, within};
+use crate::support::{House, Prometheus, chat, closed_port, installed, sim_target, within};
 use drawn::{Query, Selector, alerts, asked_in, dashboards, groupings, names, panels, read, selectors, tree};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -119,6 +119,17 @@ async fn limits_and_the_first_zero_of_each_bound_are_there_before_any_request() 
     for zero in ["bound_hit_total{bound=\"record_queue\"}", "records_dropped_total", "journal_full_total"] {
         assert!(text.contains(&format!("tautline_gateway_{zero} 0\n")), "{zero}");
     }
+    // What is shown is what a request's plan says.
+    let mut answer = house.post(&chat("m", false)).await;
+    answer.bytes().await;
+    let plan = house.record_of(&answer).await.plan;
+    let mut planned: Vec<(&str, f64)> = plan.steps[0]
+        .clocks
+        .iter()
+        .filter_map(|one| Some((one.clock.as_str(), std::time::Duration::from_millis(one.limit_ms?).as_secs_f64())))
+        .collect();
+    planned.sort_by_key(|(clock, _)| *clock);
+    assert_eq!(planned, wanted.map(|(clock, value)| (clock, value.parse().expect("a number"))));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
