@@ -5,7 +5,8 @@
 //! one; an exchange keeps the snapshot it began with.
 
 use crate::boot::config::{self, Faults, Loaded};
-use crate::gateway::settings::{Fault, Settings};
+use crate::gateway::events::LimitsInForce;
+use crate::gateway::settings::{Fault, Settings, limits_in_force};
 use crate::gateway::state::Gateway;
 use crate::telemetry::{Gauges, Scope};
 use std::path::PathBuf;
@@ -93,6 +94,7 @@ impl Reloader {
                 if let (Some(shown), Some(read)) = (&started.certificate, &loaded.certificate) {
                     shown.replace_by(read);
                 }
+                LimitsInForce(&limits_in_force(&loaded.gateway)).emit(&self.gateway.metrics);
                 self.gateway.swap(loaded.gateway);
                 tracing::info!(target: "tautline::boot", ?at_restart, "configuration reloaded");
                 Ok(Reloaded { at_restart })

@@ -9,11 +9,11 @@ use crate::boot::config::{Loaded, secrets};
 use crate::boot::reload::{ConfigGauges, Reloader};
 use crate::domain::secret::Secret;
 use crate::gateway::door::Door;
-use crate::gateway::events::{KeysCooling, Metrics};
+use crate::gateway::events::{KeysCooling, LimitsInForce, Metrics};
 use crate::gateway::lifecycle::{Lifecycle, Stage};
 use crate::gateway::provider::catalog::{FIRST_LIST_EVERY, REFRESH_EVERY};
 use crate::gateway::record::{self, MIGRATIONS, RecordSink};
-use crate::gateway::settings::Resolved;
+use crate::gateway::settings::{Bounds, Resolved, limits_in_force};
 use crate::gateway::state::Gateway;
 use crate::serve::{Bound, DoorLimits, Protocol, bind, open};
 use crate::store::Store;
@@ -59,16 +59,8 @@ pub struct Running {
 /// An address in use, or a state folder that cannot be written.
 pub async fn start(loaded: &Loaded) -> Result<Running> {
     let settings = Arc::clone(&loaded.gateway);
-    let bound = settings
-        .listen
-        .iter()
-        .map(|addr| bind(*addr).with_context(|| format!("failed to listen on {addr} (gateway.listen)")))
-        .collect::<Result<Vec<Bound>>>()?;
-    let bound_h2c = settings
-        .listen_h2c
-        .iter()
-        .map(|addr| bind(*addr).with_context(|| format!("failed to listen on {addr} (gateway.listen_h2c)")))
-        .collect::<Result<Vec<Bound>>>()?;
+    let bound = bind_all(&settings.listen, "gateway.listen")?;
+    let bound_h2c = bind_all(&settings.listen_h2c, "gateway.listen_h2c")?;
     let admin_bound = bind(loaded.admin_listen)
         .with_context(|| format!("failed to listen on {} (admin.listen)", loaded.admin_listen))?;
     let addrs_of = |bound: &[Bound]| bound.iter().map(|one| one.addr).collect();
@@ -79,19 +71,13 @@ pub async fn start(loaded: &Loaded) -> Result<Running> {
     let registry = Registry::new();
     let gauges = process_metrics(&registry);
     let metrics = Arc::new(Metrics::new(&Scope::new(registry.clone(), "tautline_gateway")));
+    LimitsInForce(&limits_in_force(&settings)).emit(&metrics);
     let (sink, writer) =
         record::open(store.clone(), settings.bounds.records_max, loaded.log.exchanges, Arc::clone(&metrics));
     let lifecycle = Lifecycle::default();
     let gateway =
         Arc::new(Gateway::new(Arc::clone(&settings), metrics, sink.clone(), lifecycle, principal_key, minted.hash));
-    let bounds = &settings.bounds;
-    let limits = DoorLimits {
-        head_timeout: bounds.head_timeout,
-        connection_idle: bounds.connection_idle,
-        body_timeout: bounds.body_timeout,
-        write_timeout: bounds.write_timeout,
-        head_bytes_max: bounds.head_bytes_max,
-    };
+    let limits = door_limits(&settings.bounds);
     let protocol = loaded.certificate.clone().map_or(Protocol::Plain, Protocol::Tls);
     let (closing, admin_closing) = (watch::Sender::new(false), watch::Sender::new(false));
     let reloader = Arc::new(Reloader::new(Arc::clone(&gateway), gauges, loaded.clone()));
@@ -156,6 +142,20 @@ impl Running {
             let _ = task.await;
         }
         let _ = tokio::time::timeout(FLUSH_MAX, self.store.close()).await;
+    }
+}
+
+fn bind_all(addrs: &[SocketAddr], key: &str) -> Result<Vec<Bound>> {
+    addrs.iter().map(|addr| bind(*addr).with_context(|| format!("failed to listen on {addr} ({key})"))).collect()
+}
+
+const fn door_limits(bounds: &Bounds) -> DoorLimits {
+    DoorLimits {
+        head_timeout: bounds.head_timeout,
+        connection_idle: bounds.connection_idle,
+        body_timeout: bounds.body_timeout,
+        write_timeout: bounds.write_timeout,
+        head_bytes_max: bounds.head_bytes_max,
     }
 }
 

@@ -24,6 +24,13 @@ closed_enum! {
     }
 }
 closed_enum! {
+    /// What a limit does when it is reached. Soft ones, which end nothing, come later.
+    LimitKind {
+        /// The attempt is ended.
+        Hard => "hard",
+    }
+}
+closed_enum! {
     /// Who set the limit that a clock fired at.
     LimitSource {
         Configured => "configured",

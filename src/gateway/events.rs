@@ -10,8 +10,8 @@ use crate::domain::ids::{ProviderName, RouteName, TargetName};
 use crate::domain::record::{AttemptOutcome, Purpose, Record};
 use crate::domain::task::{Task, TaskReason};
 use crate::domain::usage::Usage;
-use crate::gateway::settings::Target;
-use crate::telemetry::{Counters, Gauges, Histograms, Label, Raised, Scope, Sums};
+use crate::gateway::settings::{LimitInForce, Target};
+use crate::telemetry::{Counters, Gauges, Histograms, Label, Levels, Raised, Scope, Sums};
 use std::time::Duration;
 
 closed_enum! {
@@ -90,6 +90,7 @@ struct Attempts {
     first_token: Histograms<2>,
     gap: Histograms<1>,
     inflight: Gauges<1>,
+    limits: Levels<5>,
     own_timeouts: Counters<2>,
     tokens: Counters<2>,
     cost: Sums<3>,
@@ -147,7 +148,7 @@ impl Exchanges {
                 "Moves from one target to the next, by why.",
                 ["from", "to", "cause", "phase"],
             ),
-            keepalives: Counters::new(scope, "keepalives_total", "Keep-alive comments sent to clients.", []),
+            keepalives: at_zero(Counters::new(scope, "keepalives_total", "Keep-alive comments sent to clients.", [])),
         }
     }
 }
@@ -176,6 +177,13 @@ impl Attempts {
                 &GAPS,
             ),
             inflight: Gauges::new(scope, "inflight", "Attempts under way.", ["target"]),
+            limits: Levels::new(
+                scope,
+                "limit_seconds",
+                "Limits in force; one that is off has no series. Task none: routes where the task decides nothing. \
+                 Clock total: requests that are not streamed.",
+                ["target", "task", "clock", "kind", "source"],
+            ),
             own_timeouts: Counters::new(
                 scope,
                 "own_timeouts_total",
@@ -193,22 +201,34 @@ impl Attempts {
     }
 }
 
+/// Shows a counter without labels before its first event: an alert reads
+/// differences, and a series that begins at 1 has none.
+fn at_zero(family: Counters<0>) -> Counters<0> {
+    family.add([], 0);
+    family
+}
+
 impl Limits {
     fn new(scope: &Scope) -> Self {
+        let bounds = Counters::new(scope, "bound_hit_total", "Times a named bound was hit.", ["bound"]);
+        for bound in Bound::ALL {
+            // As above: the first hit must be seen.
+            bounds.add([bound], 0);
+        }
         Self {
-            journal_full: Counters::new(
+            journal_full: at_zero(Counters::new(
                 scope,
                 "journal_full_total",
                 "Times a full journal stopped the reading of a target.",
                 [],
-            ),
-            bounds: Counters::new(scope, "bound_hit_total", "Times a named bound was hit.", ["bound"]),
-            records_dropped: Counters::new(
+            )),
+            bounds,
+            records_dropped: at_zero(Counters::new(
                 scope,
                 "records_dropped_total",
                 "Records that were counted but not kept.",
                 [],
-            ),
+            )),
             key_pool_cooling: Gauges::new(scope, "key_pool_cooling", "Keys of a pool that rest.", ["provider"]),
         }
     }
@@ -407,6 +427,19 @@ pub struct KeysCooling<'a> {
 impl KeysCooling<'_> {
     pub fn emit(&self, metrics: &Metrics) {
         metrics.limits.key_pool_cooling.set([self.provider], i64::try_from(self.count).unwrap_or(i64::MAX));
+    }
+}
+
+/// The limits in force have changed, or are known for the first time.
+pub struct LimitsInForce<'a>(pub &'a [LimitInForce]);
+
+impl LimitsInForce<'_> {
+    pub fn emit(&self, metrics: &Metrics) {
+        metrics.attempts.limits.clear();
+        for row in self.0 {
+            let labels: [&dyn Label; 5] = [&row.target, &row.task, &row.clock, &row.kind, &row.source];
+            metrics.attempts.limits.set(labels, row.value.as_secs_f64());
+        }
     }
 }
 

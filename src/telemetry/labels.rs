@@ -1,6 +1,6 @@
 //! What may stand in a label: closed enums and configured names.
 
-use crate::domain::deadline::Clock;
+use crate::domain::deadline::{Clock, LimitKind, LimitSource};
 use crate::domain::failure::{Cause, Phase, Side};
 use crate::domain::ids::{ProviderName, RouteName, TargetName};
 use crate::domain::record::{AttemptOutcome, Outcome, Purpose};
@@ -21,6 +21,8 @@ macro_rules! labels {
 
 labels!(
     Clock,
+    LimitKind,
+    LimitSource,
     Cause,
     Phase,
     Side,

@@ -10,4 +10,4 @@ mod registry;
 
 pub use labels::Label;
 pub use logs::{LogFormat, check_filter, init_logs};
-pub use registry::{Counters, Gauges, Histograms, Raised, Scope, Sums, encode};
+pub use registry::{Counters, Gauges, Histograms, Levels, Raised, Scope, Sums, encode};

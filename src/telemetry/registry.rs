@@ -2,8 +2,8 @@
 
 use super::labels::Label;
 use prometheus::{
-    CounterVec, Encoder as _, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    CounterVec, Encoder as _, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 
 /// A registry and the prefix of one role's names.
@@ -40,6 +40,10 @@ pub struct Histograms<const N: usize>(HistogramVec);
 /// A family of gauges.
 #[derive(Debug, Clone)]
 pub struct Gauges<const N: usize>(IntGaugeVec);
+
+/// A family of gauges of fractions, such as seconds, set as a whole.
+#[derive(Debug, Clone)]
+pub struct Levels<const N: usize>(GaugeVec);
 
 /// One that was raised; it falls again when this is dropped.
 #[derive(Debug)]
@@ -110,6 +114,24 @@ impl<const N: usize> Gauges<N> {
 
     pub fn set(&self, labels: [&dyn Label; N], value: i64) {
         self.0.with_label_values(&labels.map(Label::label)).set(value);
+    }
+}
+
+impl<const N: usize> Levels<N> {
+    #[must_use]
+    pub fn new(scope: &Scope, name: &str, help: &str, labels: [&str; N]) -> Self {
+        let family = GaugeVec::new(scope.opts(name, help), &labels).expect(VALID);
+        scope.registry.register(Box::new(family.clone())).expect(VALID);
+        Self(family)
+    }
+
+    pub fn set(&self, labels: [&dyn Label; N], value: f64) {
+        self.0.with_label_values(&labels.map(Label::label)).set(value);
+    }
+
+    /// Forgets every series: what is not set again is no longer true.
+    pub fn clear(&self) {
+        self.0.reset();
     }
 }
 

@@ -7,6 +7,7 @@ mod answers;
 mod bounds;
 mod clients;
 mod config;
+mod dashboards;
 mod door;
 mod drain;
 mod faults;

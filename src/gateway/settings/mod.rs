@@ -6,6 +6,7 @@
 //! `Option` that means "default" and no pair that contradicts itself.
 
 mod check;
+mod in_force;
 mod key;
 mod limits;
 mod nearest;
@@ -13,6 +14,7 @@ mod prices;
 mod raw;
 
 pub use check::{Auth, Capabilities, Params, Provider, Route, RouteKind, Settings, Target, TaskSettings};
+pub use in_force::{LimitInForce, limits_in_force};
 pub use key::{Key, Resolved};
 pub use limits::{Bounds, Deadlines, Endpoint, Limit, Setting};
 pub use nearest::nearest;

@@ -5,9 +5,11 @@ mod client;
 mod house;
 mod process;
 mod program;
+mod prometheus;
 
 pub use authority::Authority;
 pub use client::{Client, Response};
 pub use house::{House, chat, closed_port, sim_target, within};
 pub use process::Process;
 pub use program::{Folder, Up};
+pub use prometheus::{Prometheus, installed};
