@@ -234,8 +234,11 @@ pub fn refresh_gauges(gateway: &Gateway) {
     }
 }
 
+/// The process as the operating system sees it, and the build.
 fn process_metrics(registry: &Registry) -> ConfigGauges {
     use crate::domain::ids::TargetName;
+    let process = prometheus::process_collector::ProcessCollector::for_self();
+    registry.register(Box::new(process)).expect("registered once, in a registry of our own");
     let scope = Scope::new(registry.clone(), "tautline");
     let info = Counters::new(&scope, "build_info", "The build; always 1.", ["version"]);
     info.one([&TargetName::new(env!("CARGO_PKG_VERSION"))]);

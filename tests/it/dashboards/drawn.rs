@@ -139,7 +139,7 @@ pub fn selectors(expression: &str) -> Vec<Selector> {
         let end = rest.find(|c: char| !is_name(c)).unwrap_or(rest.len());
         let (word, behind) = rest.split_at(end);
         rest = behind;
-        if word == "up" || word.starts_with("tautline_") {
+        if word == "up" || word.starts_with("tautline_") || word.starts_with("process_") {
             let matchers = behind.strip_prefix('{').and_then(|inside| inside.split_once('}')).map(|(inside, _)| inside);
             found.push(Selector { metric: word.to_owned(), labels: matchers.map(matched).unwrap_or_default() });
         }
