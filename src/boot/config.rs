@@ -5,10 +5,12 @@
 //! configuration that is returned has no fault.
 
 mod keys;
+mod otlp;
 pub(super) mod secrets;
 
 use crate::gateway::record::Lines;
 use crate::gateway::settings::{Fault, RawDeadlines, RawGateway, RawSettings, Settings};
+use crate::telemetry::otlp::OtlpSettings;
 use crate::telemetry::{LogFormat, check_filter};
 pub use keys::all_keys;
 use keys::{known_keys, section};
@@ -31,6 +33,8 @@ pub struct Loaded {
     pub gateway: Arc<Settings>,
     pub admin_listen: SocketAddr,
     pub log: LogSettings,
+    /// `None`: nothing is exported.
+    pub otlp: Option<OtlpSettings>,
 }
 
 /// `[log]`
@@ -92,8 +96,10 @@ pub fn parse(source: &str, text: &str) -> Result<Loaded, Faults> {
     let raw = raw_settings(&tree, &mut faults);
     let admin: RawAdmin = section(&tree, "admin", &mut faults);
     let log: RawLog = section(&tree, "log", &mut faults);
+    let otlp: otlp::RawOtlp = section(&tree, "otlp", &mut faults);
     let admin_listen = admin_listen(&admin, &mut faults);
     let log = log_settings(&log, &mut faults);
+    let otlp = otlp::check(&otlp, &mut faults);
     let state_dir = match tree.get("state_dir") {
         None => PathBuf::from("tautline-state"),
         Some(Value::String(path)) if !path.is_empty() => PathBuf::from(path),
@@ -109,7 +115,7 @@ pub fn parse(source: &str, text: &str) -> Result<Loaded, Faults> {
             Err(failed(faults))
         }
         Ok(gateway) if faults.is_empty() => {
-            Ok(Loaded { source: source.to_owned(), state_dir, gateway: Arc::new(gateway), admin_listen, log })
+            Ok(Loaded { source: source.to_owned(), state_dir, gateway: Arc::new(gateway), admin_listen, log, otlp })
         }
         Ok(_) => Err(failed(faults)),
         Err(more) => {

@@ -15,12 +15,13 @@ use crate::gateway::settings::{Key, Resolved};
 use crate::gateway::state::Gateway;
 use crate::serve::{Bound, DoorLimits, bind, open};
 use crate::store::Store;
+use crate::telemetry::otlp::Exporter;
 use crate::telemetry::{Counters, Gauges, Scope};
 use anyhow::{Context as _, Result};
 use prometheus::Registry;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -29,6 +30,9 @@ use tokio::task::JoinHandle;
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Waited for until records are on disk.
 const FLUSH_MAX: Duration = Duration::from_secs(5);
+
+/// Waited for until the collector has what is left.
+const EXPORT_MAX: Duration = Duration::from_secs(2);
 
 /// A gateway that listens.
 #[derive(Debug)]
@@ -41,6 +45,7 @@ pub struct Running {
     closing: watch::Sender<bool>,
     admin_closing: watch::Sender<bool>,
     sink: RecordSink,
+    exporter: Option<Exporter>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -66,7 +71,17 @@ pub async fn start(loaded: &Loaded) -> Result<Running> {
     let (sink, writer) =
         record::open(store.clone(), settings.bounds.records_max, loaded.log.exchanges, Arc::clone(&metrics));
     let lifecycle = Lifecycle::default();
-    let gateway = Arc::new(Gateway::new(Arc::clone(&settings), metrics, sink.clone(), lifecycle, principal_key));
+    let itself = Arc::new(OnceLock::new());
+    let exporter = exporter(loaded, &registry, &metrics, &itself)?;
+    let gateway = Arc::new(Gateway::new(
+        Arc::clone(&settings),
+        metrics,
+        sink.clone(),
+        exporter.clone(),
+        lifecycle,
+        principal_key,
+    ));
+    let _ = itself.set(Arc::downgrade(&gateway));
     let bounds = &settings.bounds;
     let limits = DoorLimits {
         head_timeout: bounds.head_timeout,
@@ -85,7 +100,7 @@ pub async fn start(loaded: &Loaded) -> Result<Running> {
         tokio::spawn(keep_lists(Arc::clone(&gateway))),
         tokio::spawn(keep_keys(Arc::clone(&gateway))),
     ];
-    Ok(Running { gateway, addrs, admin_addr, store, registry, closing, admin_closing, sink, tasks })
+    Ok(Running { gateway, addrs, admin_addr, store, registry, closing, admin_closing, sink, exporter, tasks })
 }
 
 impl Running {
@@ -108,7 +123,13 @@ impl Running {
         }
         lifecycle.advance(Stage::Ending);
         let _ = tokio::time::timeout(LAST_WORDS, lifecycle.empty()).await;
-        let _ = tokio::time::timeout(FLUSH_MAX, self.sink.flush()).await;
+        // Side by side: a database and a collector that both hang cost their time once.
+        let export = async {
+            if let Some(exporter) = &self.exporter {
+                exporter.close(EXPORT_MAX).await;
+            }
+        };
+        let _ = tokio::join!(tokio::time::timeout(FLUSH_MAX, self.sink.flush()), export);
         self.admin_closing.send_replace(true);
         for task in self.tasks {
             task.abort();
@@ -116,6 +137,26 @@ impl Running {
         }
         let _ = tokio::time::timeout(FLUSH_MAX, self.store.close()).await;
     }
+}
+
+/// The exporter, where one is configured. The gateway holds it and it reads the
+/// gateway's gauges, hence the slot that is filled later.
+fn exporter(
+    loaded: &Loaded,
+    registry: &Registry,
+    metrics: &Metrics,
+    gateway: &Arc<OnceLock<Weak<Gateway>>>,
+) -> Result<Option<Exporter>> {
+    let Some(settings) = loaded.otlp.clone() else { return Ok(None) };
+    let (registry, gateway) = (registry.clone(), Arc::clone(gateway));
+    let reading = Box::new(move || {
+        if let Some(gateway) = gateway.get().and_then(Weak::upgrade) {
+            refresh_gauges(&gateway);
+        }
+        registry.gather()
+    });
+    let started = Exporter::start(settings, metrics.otlp_dropped(), reading);
+    Ok(Some(started.context("failed to start the thread that exports by OTLP")?))
 }
 
 /// Asks providers for their lists now and then. Ends with the process's drain.

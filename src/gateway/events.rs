@@ -100,6 +100,7 @@ struct Limits {
     journal_full: Counters<0>,
     bounds: Counters<1>,
     records_dropped: Counters<0>,
+    otlp_dropped: Counters<1>,
     key_pool_cooling: Gauges<1>,
 }
 
@@ -114,6 +115,12 @@ impl Metrics {
     #[must_use]
     pub fn attempt_under_way(&self, target: &TargetName) -> Raised {
         self.attempts.inflight.raise([target])
+    }
+
+    /// For the exporter, which counts what it drops itself.
+    #[must_use]
+    pub fn otlp_dropped(&self) -> Counters<1> {
+        self.limits.otlp_dropped.clone()
     }
 }
 
@@ -208,6 +215,12 @@ impl Limits {
                 "records_dropped_total",
                 "Records that were counted but not kept.",
                 [],
+            ),
+            otlp_dropped: Counters::new(
+                scope,
+                "otlp_dropped_total",
+                "Spans, log lines and readings of metrics that did not reach the collector.",
+                ["signal"],
             ),
             key_pool_cooling: Gauges::new(scope, "key_pool_cooling", "Keys of a pool that rest.", ["provider"]),
         }

@@ -10,6 +10,7 @@ use crate::gateway::provider::transport::Transport;
 use crate::gateway::record::RecordSink;
 use crate::gateway::settings::{Auth, Settings};
 use crate::gateway::settle::Settling;
+use crate::telemetry::otlp::Exporter;
 use std::sync::Arc;
 use tokio::sync::Notify;
 
@@ -41,12 +42,18 @@ impl Gateway {
         settings: Arc<Settings>,
         metrics: Arc<Metrics>,
         sink: RecordSink,
+        exporter: Option<Exporter>,
         lifecycle: Lifecycle,
         principal_key: Secret<[u8; 32]>,
     ) -> Self {
         let forwards_credentials = settings.providers.values().any(|provider| matches!(provider.auth, Auth::Client));
         Self {
-            settling: Settling { metrics: Arc::clone(&metrics), sink, write_timeout: settings.bounds.write_timeout },
+            settling: Settling {
+                metrics: Arc::clone(&metrics),
+                sink,
+                exporter,
+                write_timeout: settings.bounds.write_timeout,
+            },
             settings,
             transport: Arc::new(Transport::new()),
             memory: Memory::default(),
