@@ -10,6 +10,7 @@ mod door;
 mod drain;
 mod faults;
 mod keys;
+mod otlp;
 mod passthrough;
 mod patience;
 mod program;

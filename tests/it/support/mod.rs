@@ -1,11 +1,13 @@
 //! Starts a gateway with simulators behind it, and talks to it byte by byte.
 
 mod client;
+mod collector;
 mod house;
 mod process;
 mod program;
 
 pub use client::{Client, Response};
+pub use collector::{Collector, Got, attribute, section as otlp_section};
 pub use house::{House, chat, closed_port, sim_target, within};
 pub use process::Process;
 pub use program::{Folder, Up};
