@@ -38,7 +38,8 @@ impl TraceId {
     #[must_use]
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the low half; a share is positive")]
     pub fn is_among(self, share: f64) -> bool {
-        const WHOLE: f64 = (1_u64 << 63) as f64;
+        // 2^63: as many values have 63 bits.
+        const WHOLE: f64 = 9_223_372_036_854_775_808.0;
         share >= 1.0 || ((self.0 as u64) >> 1) < (share * WHOLE) as u64
     }
 }
