@@ -67,12 +67,15 @@ pub async fn start(loaded: &Loaded) -> Result<Running> {
     let principal_key = principal_key(&loaded.state_dir)?;
     let registry = Registry::new();
     process_metrics(&registry);
-    let metrics = Arc::new(Metrics::new(&Scope::new(registry.clone(), "tautline_gateway")));
+    let metrics = Metrics::new(&Scope::new(registry.clone(), "tautline_gateway"));
+    let gen_ai = Registry::new();
+    let exports = loaded.otlp.as_ref().is_some_and(|otlp| otlp.metrics);
+    let metrics = Arc::new(if exports { metrics.with_gen_ai(gen_ai.clone()) } else { metrics });
     let (sink, writer) =
         record::open(store.clone(), settings.bounds.records_max, loaded.log.exchanges, Arc::clone(&metrics));
     let lifecycle = Lifecycle::default();
     let itself = Arc::new(OnceLock::new());
-    let exporter = exporter(loaded, &registry, &metrics, &itself)?;
+    let exporter = exporter(loaded, [registry.clone(), gen_ai], &metrics, &itself)?;
     let gateway = Arc::new(Gateway::new(
         Arc::clone(&settings),
         metrics,
@@ -143,17 +146,17 @@ impl Running {
 /// gateway's gauges, hence the slot that is filled later.
 fn exporter(
     loaded: &Loaded,
-    registry: &Registry,
+    registries: [Registry; 2],
     metrics: &Metrics,
     gateway: &Arc<OnceLock<Weak<Gateway>>>,
 ) -> Result<Option<Exporter>> {
     let Some(settings) = loaded.otlp.clone() else { return Ok(None) };
-    let (registry, gateway) = (registry.clone(), Arc::clone(gateway));
+    let gateway = Arc::clone(gateway);
     let reading = Box::new(move || {
         if let Some(gateway) = gateway.get().and_then(Weak::upgrade) {
             refresh_gauges(&gateway);
         }
-        registry.gather()
+        registries.iter().flat_map(Registry::gather).collect()
     });
     let started = Exporter::start(settings, metrics.otlp_dropped(), reading);
     Ok(Some(started.context("failed to start the thread that exports by OTLP")?))

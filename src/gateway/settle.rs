@@ -242,7 +242,8 @@ impl Open {
         let task = self.task.as_ref().map_or(&none, |(task, _)| task);
         let clock = failure.and_then(clock_of);
         AttemptEnded {
-            target: &target.label,
+            target: &target,
+            took: began.elapsed(),
             task,
             outcome,
             failure,

@@ -236,6 +236,21 @@ async fn metrics_and_logs_arrive_at_the_latest_with_the_end() {
     assert_eq!((point.count, point.bucket_counts.iter().sum::<u64>()), (1, 1));
     assert_eq!(point.bucket_counts.len(), point.explicit_bounds.len() + 1);
     assert_eq!(point.explicit_bounds[..2], [0.1, 0.25]);
+    // The same facts under the names of OpenTelemetry's conventions.
+    let Some(Data::Histogram(durations)) = find("gen_ai.client.operation.duration") else { panic!("one") };
+    let mut told: Vec<_> = durations
+        .data_points
+        .iter()
+        .map(|point| {
+            let of = |name| attribute(&point.attributes, name);
+            (of("gen_ai.request.model"), of("error.type").is_empty(), point.count)
+        })
+        .collect();
+    told.sort();
+    assert_eq!(told, [("sim?fault=status_500".to_owned(), false, 2), ("sim?tokens=5".to_owned(), true, 1)]);
+    let Some(Data::Histogram(tokens)) = find("gen_ai.client.token.usage") else { panic!("one") };
+    let output = tokens.data_points.iter().find(|point| attribute(&point.attributes, "gen_ai.token.type") == "output");
+    assert_eq!(output.expect("tokens").sum, Some(5.0));
     assert!(matches!(find("tautline_gateway_inflight"), Some(Data::Gauge(_))));
 }
 

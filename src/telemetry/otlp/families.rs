@@ -22,13 +22,28 @@ pub fn encode(families: &[MetricFamily], span: Span) -> Vec<Vec<u8>> {
     families.iter().filter_map(|family| metric(family, span)).collect()
 }
 
+/// Names of OpenTelemetry's conventions hold dots, which Prometheus's may not:
+/// how they are registered, and what they are called, units included.
+const GEN_AI: [(&str, &str, &str); 2] = [
+    ("gen_ai_client_operation_duration", "gen_ai.client.operation.duration", "s"),
+    ("gen_ai_client_token_usage", "gen_ai.client.token.usage", "{token}"),
+];
+const GEN_AI_LABELS: [(&str, &str); 5] = [
+    ("gen_ai_operation_name", "gen_ai.operation.name"),
+    ("gen_ai_provider_name", "gen_ai.provider.name"),
+    ("gen_ai_request_model", "gen_ai.request.model"),
+    ("gen_ai_token_type", "gen_ai.token.type"),
+    ("error_type", "error.type"),
+];
+
 fn metric(family: &MetricFamily, span: Span) -> Option<Vec<u8>> {
+    let seconds = if family.name().ends_with("_seconds") { "s" } else { "" };
+    let standard = GEN_AI.iter().find(|(registered, ..)| *registered == family.name());
+    let (name, unit) = standard.map_or((family.name(), seconds), |(_, name, unit)| (*name, *unit));
     let mut out = Message::default();
-    out.bytes(1, family.name().as_bytes());
+    out.bytes(1, name.as_bytes());
     out.bytes(2, family.help().as_bytes());
-    if family.name().ends_with("_seconds") {
-        out.bytes(3, b"s");
-    }
+    out.bytes(3, unit.as_bytes());
     let points = family.get_metric();
     match family.get_field_type() {
         MetricType::COUNTER => out.message(7, |sum| {
@@ -82,7 +97,14 @@ fn histogram(point: &mut Message, metric: &Metric, read: &Histogram, span: Span)
 }
 
 fn labels(point: &mut Message, field: u32, metric: &Metric) {
-    let pairs: Vec<(&str, Value<'_>)> =
-        metric.get_label().iter().map(|pair| (pair.name(), Value::from(pair.value()))).collect();
+    let name =
+        |registered| GEN_AI_LABELS.iter().find(|(known, _)| *known == registered).map_or(registered, |found| found.1);
+    let pairs: Vec<(&str, Value<'_>)> = metric
+        .get_label()
+        .iter()
+        // By convention a success has none.
+        .filter(|pair| (pair.name(), pair.value()) != ("error_type", "none"))
+        .map(|pair| (name(pair.name()), Value::from(pair.value())))
+        .collect();
     attributes(point, field, &pairs);
 }
