@@ -199,7 +199,7 @@ fn of_exchange(record: &Record) -> Attributes<'_> {
         ],
     );
     if let Some(last) = record.attempts.last() {
-        out.push(("tautline.target", redact(&last.target, NAME_MAX).into()));
+        out.push(("tautline.target", shown(&last.target).into()));
     }
     if let Some(first) = record.timings.first_token_ms {
         out.push(("tautline.first_token_ms", first.into()));
@@ -219,7 +219,7 @@ fn of_attempt(attempt: &AttemptRecord, place: usize) -> Attributes<'_> {
         ("gen_ai.operation.name", "chat".into()),
         ("gen_ai.provider.name", attempt.provider.as_str().into()),
         ("gen_ai.request.model", redact(&attempt.model, NAME_MAX).into()),
-        ("tautline.target", redact(&attempt.target, NAME_MAX).into()),
+        ("tautline.target", shown(&attempt.target).into()),
         ("tautline.attempt", (place as u64 + 1).into()),
         ("tautline.purpose", attempt.purpose.as_str().into()),
         ("tautline.outcome", attempt.outcome.as_str().into()),
@@ -238,6 +238,14 @@ fn of_attempt(attempt: &AttemptRecord, place: usize) -> Attributes<'_> {
     out.extend(attempt.limit_ms.map(|limit| ("tautline.limit_ms", limit.into())));
     out.extend(attempt.cost_usd.map(|usd| ("tautline.cost_usd", usd.into())));
     out
+}
+
+/// A target made on demand has a name that a client chose behind its slash.
+fn shown(target: &str) -> String {
+    match target.split_once('/') {
+        Some((provider, model)) => format!("{provider}/{}", redact(model, NAME_MAX)),
+        None => target.to_owned(),
+    }
 }
 
 /// Those that say something.

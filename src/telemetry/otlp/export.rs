@@ -179,13 +179,18 @@ impl Worker {
             }
             let limit = self.shared.settings.timeout;
             // Both in any case: a collector may take one of them only.
-            let went = [Signal::Traces, Signal::Logs].map(|signal| self.send_batch(signal, limit));
+            let went = [Signal::Traces, Signal::Logs].map(|signal| self.is_closing() || self.send_batch(signal, limit));
             self.pause = if went == [true, true] { Duration::ZERO } else { (self.pause * 2).clamp(LINGER, PAUSE_MAX) };
-            if self.metrics_due <= Instant::now() {
+            if self.metrics_due <= Instant::now() && !self.is_closing() {
                 self.metrics_due = Instant::now() + METRICS_EVERY;
                 self.send_metrics(limit);
             }
         }
+    }
+
+    /// Whoever stops has less time than an export: none is begun any more.
+    fn is_closing(&self) -> bool {
+        self.shared.queue.lock().closing.is_some()
     }
 
     /// Waits for a batch, for the time that an entry may wait, or for the end.
