@@ -160,6 +160,9 @@ fn announce(loaded: &Loaded, running: &roles::Running, simulated: bool) {
     }
     eprintln!("  gateway  {}   point the base URL of your client here", running.base_url());
     eprintln!("  admin    http://{}   /metrics /-/targets /-/records", running.admin_addr);
+    if let Some(otlp) = &loaded.otlp {
+        eprintln!("  otlp     {}   traces, metrics and logs go there, as [otlp] says", otlp.endpoint);
+    }
     let names = crate::gateway::intake::model_names(&loaded.gateway);
     eprintln!(
         "  models   {}",

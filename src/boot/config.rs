@@ -5,11 +5,13 @@
 //! configuration that is returned has no fault.
 
 mod keys;
+mod otlp;
 pub(super) mod secrets;
 
 use crate::gateway::record::Lines;
 use crate::gateway::settings::{Fault, RawDeadlines, RawGateway, RawSettings, Settings};
 use crate::serve::Certificate;
+use crate::telemetry::otlp::OtlpSettings;
 use crate::telemetry::{LogFormat, check_filter};
 pub use keys::all_keys;
 use keys::{known_keys, section};
@@ -36,6 +38,8 @@ pub struct Loaded {
     pub certificate: Option<Certificate>,
     pub admin_listen: SocketAddr,
     pub log: LogSettings,
+    /// `None`: nothing is exported.
+    pub otlp: Option<OtlpSettings>,
 }
 
 /// `[log]`
@@ -100,8 +104,10 @@ pub fn parse(source: &str, text: &str) -> Result<Loaded, Faults> {
     let raw = raw_settings(&tree, &mut faults);
     let admin: RawAdmin = section(&tree, "admin", &mut faults);
     let log: RawLog = section(&tree, "log", &mut faults);
+    let otlp: otlp::RawOtlp = section(&tree, "otlp", &mut faults);
     let admin_listen = admin_listen(&admin, &mut faults);
     let log = log_settings(&log, &mut faults);
+    let otlp = otlp::check(&otlp, &mut faults);
     let state_dir = match tree.get("state_dir") {
         None => PathBuf::from("tautline-state"),
         Some(Value::String(path)) if !path.is_empty() => PathBuf::from(path),
@@ -125,6 +131,7 @@ pub fn parse(source: &str, text: &str) -> Result<Loaded, Faults> {
             certificate,
             admin_listen,
             log,
+            otlp,
         }),
         _ => Err(failed(faults)),
     }

@@ -14,15 +14,17 @@ use crate::gateway::lifecycle::{Lifecycle, Stage};
 use crate::gateway::provider::catalog::{FIRST_LIST_EVERY, REFRESH_EVERY};
 use crate::gateway::record::{self, MIGRATIONS, RecordSink};
 use crate::gateway::settings::{Bounds, Resolved, limits_in_force};
+use crate::gateway::settle::Settling;
 use crate::gateway::state::Gateway;
 use crate::serve::{Bound, DoorLimits, Protocol, bind, open};
 use crate::store::Store;
+use crate::telemetry::otlp::Exporter;
 use crate::telemetry::{Counters, Scope};
 use anyhow::{Context as _, Result};
 use prometheus::Registry;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -31,6 +33,9 @@ use tokio::task::JoinHandle;
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Waited for until records are on disk.
 const FLUSH_MAX: Duration = Duration::from_secs(5);
+
+/// Waited for until the collector has what is left.
+const EXPORT_MAX: Duration = Duration::from_secs(2);
 
 /// A gateway that listens.
 #[derive(Debug)]
@@ -50,6 +55,7 @@ pub struct Running {
     closing: watch::Sender<bool>,
     admin_closing: watch::Sender<bool>,
     sink: RecordSink,
+    exporter: Option<Exporter>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -70,13 +76,24 @@ pub async fn start(loaded: &Loaded) -> Result<Running> {
     let minted = mint(loaded)?;
     let registry = Registry::new();
     let gauges = process_metrics(&registry);
-    let metrics = Arc::new(Metrics::new(&Scope::new(registry.clone(), "tautline_gateway")));
+    let metrics = Metrics::new(&Scope::new(registry.clone(), "tautline_gateway"));
+    let gen_ai = Registry::new();
+    let exports = loaded.otlp.as_ref().is_some_and(|otlp| otlp.metrics);
+    let metrics = Arc::new(if exports { metrics.with_gen_ai(gen_ai.clone()) } else { metrics });
     LimitsInForce(&limits_in_force(&settings)).emit(&metrics);
     let (sink, writer) =
         record::open(store.clone(), settings.bounds.records_max, loaded.log.exchanges, Arc::clone(&metrics));
-    let lifecycle = Lifecycle::default();
-    let gateway =
-        Arc::new(Gateway::new(Arc::clone(&settings), metrics, sink.clone(), lifecycle, principal_key, minted.hash));
+    let itself = Arc::new(OnceLock::new());
+    let exporter = exporter(loaded, [registry.clone(), gen_ai], &metrics, &itself)?;
+    let settling = Settling {
+        metrics,
+        sink: sink.clone(),
+        exporter: exporter.clone(),
+        write_timeout: settings.bounds.write_timeout,
+    };
+    let settings_now = Arc::clone(&settings);
+    let gateway = Arc::new(Gateway::new(settings_now, settling, Lifecycle::default(), principal_key, minted.hash));
+    let _ = itself.set(Arc::downgrade(&gateway));
     let limits = door_limits(&settings.bounds);
     let protocol = loaded.certificate.clone().map_or(Protocol::Plain, Protocol::Tls);
     let (closing, admin_closing) = (watch::Sender::new(false), watch::Sender::new(false));
@@ -110,6 +127,7 @@ pub async fn start(loaded: &Loaded) -> Result<Running> {
         closing,
         admin_closing,
         sink,
+        exporter,
         tasks,
     })
 }
@@ -135,7 +153,13 @@ impl Running {
         }
         lifecycle.advance(Stage::Ending);
         let _ = tokio::time::timeout(LAST_WORDS, lifecycle.empty()).await;
-        let _ = tokio::time::timeout(FLUSH_MAX, self.sink.flush()).await;
+        // Side by side: a database and a collector that both hang cost their time once.
+        let export = async {
+            if let Some(exporter) = &self.exporter {
+                exporter.close(EXPORT_MAX).await;
+            }
+        };
+        let _ = tokio::join!(tokio::time::timeout(FLUSH_MAX, self.sink.flush()), export);
         self.admin_closing.send_replace(true);
         for task in self.tasks {
             task.abort();
@@ -164,6 +188,26 @@ async fn open_h2c(bound: Vec<Bound>, door: Door, limits: DoorLimits, closing: wa
     if !bound.is_empty() {
         open("gateway h2c", bound, door, limits, Protocol::H2c, closing).await;
     }
+}
+
+/// The exporter, where one is configured. The gateway holds it and it reads the
+/// gateway's gauges, hence the slot that is filled later.
+fn exporter(
+    loaded: &Loaded,
+    registries: [Registry; 2],
+    metrics: &Metrics,
+    gateway: &Arc<OnceLock<Weak<Gateway>>>,
+) -> Result<Option<Exporter>> {
+    let Some(settings) = loaded.otlp.clone() else { return Ok(None) };
+    let gateway = Arc::clone(gateway);
+    let reading = Box::new(move || {
+        if let Some(gateway) = gateway.get().and_then(Weak::upgrade) {
+            refresh_gauges(&gateway);
+        }
+        registries.iter().flat_map(Registry::gather).collect()
+    });
+    let started = Exporter::start(settings, metrics.otlp_dropped(), reading);
+    Ok(Some(started.context("failed to start the thread that exports by OTLP")?))
 }
 
 /// Asks providers for their lists now and then. Ends with the process's drain.

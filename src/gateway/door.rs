@@ -86,6 +86,7 @@ impl Door {
             },
             &gateway.settling,
         );
+        open.join_trace(session.headers());
         let headers = ReplyHeaders { id: id.to_string(), client_request_id: own_id };
         let wrong_method = path == CHAT && *session.method() != Method::POST;
         let refused = match self.accept(session, path, &mut open, client_headers, denied).await {

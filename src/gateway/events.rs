@@ -25,6 +25,11 @@ closed_enum! {
 }
 
 closed_enum! {
+    /// What is asked of a model (`gen_ai.operation.name`).
+    Operation { Chat => "chat" }
+}
+
+closed_enum! {
     /// Bounds that were hit.
     Bound {
         Journal => "journal_bytes_max",
@@ -49,6 +54,12 @@ impl Label for TokenKind {
     }
 }
 
+impl Label for Operation {
+    fn label(&self) -> &str {
+        self.as_str()
+    }
+}
+
 impl Label for Bound {
     fn label(&self) -> &str {
         self.as_str()
@@ -64,6 +75,25 @@ impl Label for Team {
 const WAITS: [f64; 18] =
     [0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0, 180.0, 300.0, 600.0, 900.0, 1800.0];
 const OVERHEADS: [f64; 11] = [50e-6, 100e-6, 200e-6, 400e-6, 800e-6, 1.6e-3, 3.2e-3, 6.4e-3, 12.8e-3, 50e-3, 100e-3];
+/// As OpenTelemetry's GenAI conventions advise.
+const GEN_AI_SECONDS: [f64; 14] =
+    [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92];
+const GEN_AI_TOKENS: [f64; 14] = [
+    1.0,
+    4.0,
+    16.0,
+    64.0,
+    256.0,
+    1024.0,
+    4096.0,
+    16_384.0,
+    65_536.0,
+    262_144.0,
+    1_048_576.0,
+    4_194_304.0,
+    16_777_216.0,
+    67_108_864.0,
+];
 const GAPS: [f64; 13] = [0.005, 0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 1.2, 2.5, 5.0, 15.0, 60.0];
 
 /// The role's metrics.
@@ -72,6 +102,15 @@ pub struct Metrics {
     exchanges: Exchanges,
     attempts: Attempts,
     limits: Limits,
+    gen_ai: Option<GenAi>,
+}
+
+/// The same facts under OpenTelemetry's own names. In a registry of their own,
+/// as they are exported by OTLP only: `/metrics` has ours.
+#[derive(Debug)]
+struct GenAi {
+    duration: Histograms<4>,
+    tokens: Histograms<4>,
 }
 
 #[derive(Debug)]
@@ -101,6 +140,7 @@ struct Limits {
     journal_full: Counters<0>,
     bounds: Counters<1>,
     records_dropped: Counters<0>,
+    otlp_dropped: Counters<1>,
     key_pool_cooling: Gauges<1>,
 }
 
@@ -108,13 +148,47 @@ impl Metrics {
     /// Registers everything below `scope`.
     #[must_use]
     pub fn new(scope: &Scope) -> Self {
-        Self { exchanges: Exchanges::new(scope), attempts: Attempts::new(scope), limits: Limits::new(scope) }
+        Self {
+            exchanges: Exchanges::new(scope),
+            attempts: Attempts::new(scope),
+            limits: Limits::new(scope),
+            gen_ai: None,
+        }
+    }
+
+    /// Registers OpenTelemetry's own names, too.
+    #[must_use]
+    pub fn with_gen_ai(self, registry: prometheus::Registry) -> Self {
+        let scope = Scope::new(registry, "gen_ai_client");
+        let gen_ai = GenAi {
+            duration: Histograms::new(
+                &scope,
+                "operation_duration",
+                "How long attempts took.",
+                ["gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model", "error_type"],
+                &GEN_AI_SECONDS,
+            ),
+            tokens: Histograms::new(
+                &scope,
+                "token_usage",
+                "Tokens of attempts.",
+                ["gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model", "gen_ai_token_type"],
+                &GEN_AI_TOKENS,
+            ),
+        };
+        Self { gen_ai: Some(gen_ai), ..self }
     }
 
     /// Counts an attempt as under way until the guard is dropped.
     #[must_use]
     pub fn attempt_under_way(&self, target: &TargetName) -> Raised {
         self.attempts.inflight.raise([target])
+    }
+
+    /// For the exporter, which counts what it drops itself.
+    #[must_use]
+    pub fn otlp_dropped(&self) -> Counters<1> {
+        self.limits.otlp_dropped.clone()
     }
 }
 
@@ -229,6 +303,12 @@ impl Limits {
                 "Records that were counted but not kept.",
                 [],
             )),
+            otlp_dropped: Counters::new(
+                scope,
+                "otlp_dropped_total",
+                "Spans, log lines and readings of metrics that did not reach the collector.",
+                ["signal"],
+            ),
             key_pool_cooling: Gauges::new(scope, "key_pool_cooling", "Keys of a pool that rest.", ["provider"]),
         }
     }
@@ -236,7 +316,8 @@ impl Limits {
 
 /// An attempt came to its end.
 pub struct AttemptEnded<'a> {
-    pub target: &'a TargetName,
+    pub target: &'a Target,
+    pub took: Duration,
     pub task: &'a Task,
     pub outcome: AttemptOutcome,
     pub failure: Option<&'a Failure>,
@@ -253,12 +334,13 @@ impl AttemptEnded<'_> {
             Some(failure) => (Some(failure.cause), Some(failure.phase), Some(failure.side)),
             None => (None, None, None),
         };
-        metrics.attempts.ended.one([self.target, self.task, &self.outcome, &cause, &phase, &side]);
+        let target = &self.target.label;
+        metrics.attempts.ended.one([target, self.task, &self.outcome, &cause, &phase, &side]);
         if let Some(clock) = self.clock {
-            metrics.attempts.own_timeouts.one([&clock, self.target]);
+            metrics.attempts.own_timeouts.one([&clock, target]);
         }
         if let Some(waited) = self.first_token {
-            metrics.attempts.first_token.observe([self.target, self.task], waited);
+            metrics.attempts.first_token.observe([target, self.task], waited);
         }
         if let Some(usage) = self.usage {
             for (kind, count) in [
@@ -268,20 +350,35 @@ impl AttemptEnded<'_> {
                 (TokenKind::Reasoning, usage.reasoning),
             ] {
                 if count > 0 {
-                    metrics.attempts.tokens.add([self.target, &kind], count);
+                    metrics.attempts.tokens.add([target, &kind], count);
                 }
             }
         }
         if let Some(usd) = self.cost_usd {
-            metrics.attempts.cost.add([self.target, &Team::None, &self.purpose], usd);
+            metrics.attempts.cost.add([target, &Team::None, &self.purpose], usd);
         }
         tracing::debug!(
             target: "tautline::attempt",
-            upstream = self.target.as_str(),
+            upstream = target.as_str(),
             outcome = self.outcome.as_str(),
             cause = cause.label(),
             "attempt ended"
         );
+        if let Some(gen_ai) = &metrics.gen_ai {
+            self.emit_gen_ai(gen_ai, cause);
+        }
+    }
+
+    fn emit_gen_ai(&self, gen_ai: &GenAi, cause: Option<Cause>) {
+        let Target { provider, model, label, on_demand, .. } = self.target;
+        // A model that a client named is no label.
+        let model = if *on_demand { label.clone() } else { TargetName::new(model.as_str()) };
+        gen_ai.duration.observe([&Operation::Chat, &provider.name, &model, &cause], self.took);
+        if let Some(usage) = self.usage {
+            for (kind, count) in [(TokenKind::Input, usage.input), (TokenKind::Output, usage.output)] {
+                gen_ai.tokens.observe_count([&Operation::Chat, &provider.name, &model, &kind], count);
+            }
+        }
     }
 }
 

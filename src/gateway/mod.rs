@@ -19,4 +19,5 @@ pub mod record;
 pub mod relay;
 pub mod settings;
 pub mod settle;
+pub mod spans;
 pub mod state;

@@ -22,7 +22,10 @@ use crate::gateway::events::{AttemptEnded, Metrics, RecordDropped, Settled};
 use crate::gateway::journal::{Departure, Journal};
 use crate::gateway::record::RecordSink;
 use crate::gateway::settings::Target;
+use crate::gateway::spans::{Spent, Trace};
 use crate::telemetry::Raised;
+use crate::telemetry::otlp::Exporter;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -39,6 +42,7 @@ pub struct Open {
     journal: Option<Journal>,
     metrics: Arc<Metrics>,
     sink: RecordSink,
+    trace: Trace,
     write_timeout: Duration,
     /// Nanoseconds of our own work, added up by the driver's polls.
     own_work: Arc<AtomicU64>,
@@ -62,6 +66,8 @@ struct Flight {
 pub struct Settling {
     pub metrics: Arc<Metrics>,
     pub sink: RecordSink,
+    /// `None`: nothing is exported by OTLP.
+    pub exporter: Option<Exporter>,
     pub write_timeout: Duration,
 }
 
@@ -114,6 +120,7 @@ impl Open {
             journal: None,
             metrics: Arc::clone(&settling.metrics),
             sink: settling.sink.clone(),
+            trace: Trace::new(settling.exporter.as_ref()),
             write_timeout: settling.write_timeout,
             own_work: Arc::default(),
             settled: false,
@@ -140,6 +147,16 @@ impl Open {
         self.record.stream = stream;
         self.route = Some(route.clone());
         self.task = Some((task.clone(), reason));
+    }
+
+    /// Joins the trace that the client's headers tell of.
+    pub fn join_trace(&mut self, headers: &HeaderMap) {
+        self.trace.join(headers);
+    }
+
+    /// The headers that tell the target of the next attempt of the trace.
+    pub fn trace_attempt(&mut self) -> Vec<(HeaderName, HeaderValue)> {
+        self.trace.begin_attempt()
     }
 
     /// From now on a departure is read off this journal.
@@ -195,6 +212,7 @@ impl Open {
         let Some(Flight { mut record, target, tally, began, input_tokens, _raised }) = self.flight.take() else {
             return;
         };
+        self.trace.end_attempt(began);
         let tally = tally.lock().clone();
         record.outcome = outcome;
         record.ms = ms(began.elapsed());
@@ -224,7 +242,8 @@ impl Open {
         let task = self.task.as_ref().map_or(&none, |(task, _)| task);
         let clock = failure.and_then(clock_of);
         AttemptEnded {
-            target: &target.label,
+            target: &target,
+            took: began.elapsed(),
             task,
             outcome,
             failure,
@@ -287,6 +306,7 @@ impl Open {
             overhead,
         }
         .emit(&self.metrics);
+        self.trace.export(&self.record, Spent { accepted: self.accepted, total });
         if !self.sink.put(self.record.clone()) {
             RecordDropped.emit(&self.metrics);
         }

@@ -8,7 +8,6 @@ use crate::gateway::lifecycle::Lifecycle;
 use crate::gateway::provider::catalog::Catalog;
 use crate::gateway::provider::pool::Memory;
 use crate::gateway::provider::transport::Transport;
-use crate::gateway::record::RecordSink;
 use crate::gateway::settings::Settings;
 use crate::gateway::settle::Settling;
 use std::sync::Arc;
@@ -41,20 +40,19 @@ impl Gateway {
     #[must_use]
     pub fn new(
         settings: Arc<Settings>,
-        metrics: Arc<Metrics>,
-        sink: RecordSink,
+        settling: Settling,
         lifecycle: Lifecycle,
         principal_key: Secret<[u8; 32]>,
         minted: Option<KeyHash>,
     ) -> Self {
         Self {
-            settling: Settling { metrics: Arc::clone(&metrics), sink, write_timeout: settings.bounds.write_timeout },
+            metrics: Arc::clone(&settling.metrics),
+            settling,
             settings: watch::Sender::new(settings),
             transport: Arc::new(Transport::new()),
             memory: Memory::default(),
             catalog: Catalog::default(),
             on_demand: OnDemand::default(),
-            metrics,
             lifecycle,
             started: u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or(0),
             principal_key,

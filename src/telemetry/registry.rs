@@ -90,6 +90,12 @@ impl<const N: usize> Histograms<N> {
         Self(family)
     }
 
+    /// Observes a count.
+    #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
+    pub fn observe_count(&self, labels: [&dyn Label; N], count: u64) {
+        self.0.with_label_values(&labels.map(Label::label)).observe(count as f64);
+    }
+
     /// Observes a duration in seconds.
     pub fn observe(&self, labels: [&dyn Label; N], value: std::time::Duration) {
         self.0.with_label_values(&labels.map(Label::label)).observe(value.as_secs_f64());

@@ -12,6 +12,7 @@ mod door;
 mod drain;
 mod faults;
 mod keys;
+mod otlp;
 mod passthrough;
 mod patience;
 mod program;

@@ -1,7 +1,8 @@
-//! Providers behind https: a private authority that is trusted, and one that is not.
+//! Providers and a collector behind https: a private authority that is trusted, and one that is not.
 
-use crate::support::{Authority, Client, Process, chat};
+use crate::support::{Authority, Client, Collector, Folder, Process, chat, closed_port};
 use serde_json::Value;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use tautline::sim::{Sim, SimSettings, answer_text};
@@ -13,8 +14,8 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 const PROMPT: &str = "why do ropes go slack?";
 
-/// Takes TLS off and hands on to `sim`; ends with the test's runtime.
-async fn terminate(authority: &Authority, sim: &Sim) -> u16 {
+/// Takes TLS off and hands on; ends with the test's runtime.
+async fn terminate(authority: &Authority, behind: SocketAddr) -> u16 {
     let certificate = CertificateDer::from_pem_file(authority.path("server.pem")).expect("a certificate");
     let key = PrivateKeyDer::from_pem_file(authority.path("server.key")).expect("a key");
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -26,14 +27,14 @@ async fn terminate(authority: &Authority, sim: &Sim) -> u16 {
         .expect("they belong together");
     let acceptor = TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let (port, behind) = (listener.local_addr().expect("bound").port(), sim.addr());
+    let port = listener.local_addr().expect("bound").port();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let acceptor = acceptor.clone();
             tokio::spawn(async move {
                 // A peer that does not trust us goes away in the handshake.
                 let Ok(mut front) = acceptor.accept(stream).await else { return };
-                let mut back = TcpStream::connect(behind).await.expect("the simulator listens");
+                let mut back = TcpStream::connect(behind).await.expect("it listens");
                 let _ = tokio::io::copy_bidirectional(&mut front, &mut back).await;
             });
         }
@@ -87,7 +88,7 @@ async fn last_record(process: &Process, id: &str) -> Value {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_provider_of_a_private_authority_is_reached_where_that_is_trusted() {
     let (authority, sim) = (Authority::naming("DNS:localhost"), simulator().await);
-    let port = terminate(&authority, &sim).await;
+    let port = terminate(&authority, sim.addr()).await;
     let state = tempfile::tempdir().expect("a temporary folder");
     let url = format!("https://localhost:{port}/v1");
     let mut process = process(&url, &sim, state.path(), Some(&authority.path("ca.pem"))).await;
@@ -108,7 +109,7 @@ async fn a_provider_of_a_private_authority_is_reached_where_that_is_trusted() {
 async fn a_provider_that_cannot_prove_itself_is_called_tls_and_left_for_the_next() {
     let (authority, stranger, sim) =
         (Authority::naming("DNS:localhost"), Authority::naming("DNS:localhost"), simulator().await);
-    let port = terminate(&authority, &sim).await;
+    let port = terminate(&authority, sim.addr()).await;
     let trusted = authority.path("ca.pem");
     for (case, url, trusted) in [
         ("an authority that nobody trusts", format!("https://localhost:{port}/v1"), Some(stranger.path("ca.pem"))),
@@ -133,5 +134,31 @@ async fn a_provider_that_cannot_prove_itself_is_called_tls_and_left_for_the_next
         let streamed = post(&process, &chat("both", true)).await.stream_text().await;
         assert_eq!(streamed.text, answer_text(PROMPT, 4), "{case}");
         process.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_collector_behind_https_has_to_prove_itself() {
+    let (authority, collector) = (Authority::naming("DNS:localhost"), Collector::start(200).await);
+    let endpoint = format!("https://localhost:{}", terminate(&authority, collector.addr).await);
+    let trusted = authority.path("ca.pem").display().to_string();
+    let folder = Folder::new();
+    for (trust, arrived) in [(None, 0), (Some(trusted.as_str()), 1)] {
+        let [port, admin] = [closed_port(), closed_port()];
+        let config = format!(
+            "[gateway]\nlisten = \"127.0.0.1:{port}\"\n[admin]\nlisten = \"127.0.0.1:{admin}\"\n\
+             [otlp]\nendpoint = \"{endpoint}\"\n{}",
+            crate::config::BY_TASK
+        );
+        folder.write("tautline.toml", &config);
+        let environment: Vec<(&str, &str)> = trust.map(|path| ("SSL_CERT_FILE", path)).into_iter().collect();
+        let mut up = folder.spawn(&environment, &["up"], [port, admin]).await.expect("it starts");
+        Client::connect(up.addr).await.request("POST", "/v1/chat/completions", &[], b"{}").await.bytes().await;
+        up.signal("TERM").await;
+        if trust.is_none() {
+            up.says("the collector did not take an export").await;
+        }
+        assert!(up.ended().await.success());
+        assert_eq!(collector.got().spans.len(), arrived, "{trust:?}");
     }
 }

@@ -9,8 +9,8 @@ use serde::{Deserializer, forward_to_deserialize_any};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
-const SECTIONS: [&str; 10] =
-    ["state_dir", "gateway", "admin", "log", "providers", "targets", "tasks", "routes", "deadlines", "models"];
+const SECTIONS: [&str; 11] =
+    ["state_dir", "gateway", "admin", "log", "otlp", "providers", "targets", "tasks", "routes", "deadlines", "models"];
 
 /// Tells every top-level key that is no section.
 pub fn known_keys(tree: &Map<String, Value>, faults: &mut Vec<Fault>) {
@@ -133,6 +133,7 @@ pub fn all_keys() -> Vec<String> {
     add("gateway", fields_of::<RawGateway>());
     add("admin", fields_of::<super::RawAdmin>());
     add("log", fields_of::<super::RawLog>());
+    add("otlp", fields_of::<super::otlp::RawOtlp>());
     add("providers.NAME", fields_of::<RawProvider>());
     add("targets.NAME", fields_of::<RawTarget>());
     add("tasks.NAME", fields_of::<RawTask>());

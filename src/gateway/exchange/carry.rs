@@ -38,7 +38,8 @@ impl Walk {
             Picked::Client => (Credential::Client, None),
             Picked::Key(key) => (Credential::Key(key), Some(key)),
         };
-        let request = outgoing(&step.target, credential, &self.client, form.rewritten.body.clone(), form.streams);
+        let mut request = outgoing(&step.target, credential, &self.client, form.rewritten.body.clone(), form.streams);
+        request.headers.extend(self.open.trace_attempt());
         self.warn_of_drops(step, &form.rewritten.dropped);
         let spec = self.spec(step, form, picked, first_target);
         let mut attempt = Attempt::start(spec, request, &self.gateway.transport, self.open.accepted());

@@ -16,7 +16,7 @@ mod raw;
 pub use check::{Auth, Capabilities, Params, Provider, Route, RouteKind, Settings, Target, TaskSettings};
 pub use in_force::{LimitInForce, limits_in_force};
 pub use key::{Key, Resolved};
-pub use limits::{Bounds, Deadlines, Endpoint, Limit, Setting};
+pub use limits::{Bounds, Deadlines, Endpoint, Limit, Setting, duration};
 pub use nearest::nearest;
 pub use prices::built_in;
 pub use raw::{
