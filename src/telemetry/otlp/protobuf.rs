@@ -10,6 +10,11 @@
 pub struct Message(Vec<u8>);
 
 impl Message {
+    /// An empty one with room for so many bytes.
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self(Vec::with_capacity(bytes))
+    }
+
     #[must_use]
     pub fn into_bytes(self) -> Vec<u8> {
         self.0
@@ -50,11 +55,22 @@ impl Message {
         }
     }
 
-    /// A message inside this one.
+    /// A message inside this one, written in place: an attribute is two of them,
+    /// and an allocation for each was most of what a span cost.
     pub fn message(&mut self, field: u32, write: impl FnOnce(&mut Self)) {
-        let mut inner = Self::default();
-        write(&mut inner);
-        self.bytes(field, &inner.0);
+        self.tag(field, 2);
+        let at = self.0.len();
+        // Nearly every length is one byte; a longer one moves what was written.
+        self.0.push(0);
+        write(self);
+        let len = self.0.len() - at - 1;
+        if len < 0x80 {
+            self.0[at] = len.to_le_bytes()[0];
+        } else {
+            let mut prefix = Self::default();
+            prefix.varint(len as u64);
+            self.0.splice(at..=at, prefix.0);
+        }
     }
 
     fn tag(&mut self, field: u32, wire_type: u8) {

@@ -102,13 +102,16 @@ pub struct LogLine<'a> {
     pub span: Option<SpanId>,
 }
 
+/// What a usual entry takes.
+const ENTRY_BYTES: usize = 1 << 10;
+
 /// An encoded entry.
 #[derive(Debug)]
 pub struct Sent(pub(super) Vec<u8>);
 
 impl From<Span<'_>> for Sent {
     fn from(span: Span<'_>) -> Self {
-        let mut out = Message::default();
+        let mut out = Message::with_capacity(ENTRY_BYTES);
         out.bytes(1, &span.trace.to_bytes());
         out.bytes(2, &span.id.to_bytes());
         if let Some(state) = span.state {
@@ -142,7 +145,7 @@ impl From<LogLine<'_>> for Sent {
             tracing::Level::WARN => 13,
             tracing::Level::ERROR => 17,
         };
-        let mut out = Message::default();
+        let mut out = Message::with_capacity(ENTRY_BYTES);
         out.fixed64(1, line.at);
         out.uint(2, severity);
         out.bytes(3, line.level.as_str().as_bytes());
