@@ -11,6 +11,7 @@ use crate::domain::record::{AttemptOutcome, Purpose, Record};
 use crate::domain::task::{Task, TaskReason};
 use crate::domain::usage::Usage;
 use crate::gateway::settings::{LimitInForce, Target};
+use crate::telemetry::otlp::Signal;
 use crate::telemetry::{Counters, Gauges, Histograms, Label, Levels, Raised, Scope, Sums};
 use std::time::Duration;
 
@@ -289,6 +290,15 @@ impl Limits {
             // As above: the first hit must be seen.
             bounds.add([bound], 0);
         }
+        let otlp_dropped = Counters::new(
+            scope,
+            "otlp_dropped_total",
+            "Spans, log lines and readings of metrics that did not reach the collector.",
+            ["signal"],
+        );
+        for signal in Signal::ALL {
+            otlp_dropped.add([signal], 0);
+        }
         Self {
             journal_full: at_zero(Counters::new(
                 scope,
@@ -303,12 +313,7 @@ impl Limits {
                 "Records that were counted but not kept.",
                 [],
             )),
-            otlp_dropped: Counters::new(
-                scope,
-                "otlp_dropped_total",
-                "Spans, log lines and readings of metrics that did not reach the collector.",
-                ["signal"],
-            ),
+            otlp_dropped,
             key_pool_cooling: Gauges::new(scope, "key_pool_cooling", "Keys of a pool that rest.", ["provider"]),
         }
     }
