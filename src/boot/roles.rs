@@ -74,6 +74,8 @@ pub async fn start(loaded: &Loaded) -> Result<Running> {
         body_timeout: bounds.body_timeout,
         write_timeout: bounds.write_timeout,
         head_bytes_max: bounds.head_bytes_max,
+        body_rate_min: bounds.body_rate_min,
+        connections_max: bounds.connections_max,
     };
     let (closing, admin_closing) = (watch::Sender::new(false), watch::Sender::new(false));
     let admin = Admin { gateway: Arc::clone(&gateway), store: store.clone(), registry: registry.clone() };

@@ -62,7 +62,7 @@ pub async fn admit(gateway: &Gateway, session: &mut Session, open: &mut Open) ->
     let bounds = &gateway.settings.bounds;
     let read = tokio::select! {
         biased;
-        read = session.read_body(bounds.body_bytes_max) => Some(read),
+        read = session.read_body(bounds.body_bytes_max, |_| true) => Some(read),
         () = gateway.lifecycle.reached(Stage::Ending) => None,
     };
     let Some(read) = read else {
@@ -75,6 +75,7 @@ pub async fn admit(gateway: &Gateway, session: &mut Session, open: &mut Open) ->
             Observation::TooLarge { what: "body_bytes_max", limit: max as u64 }
         }
         BodyError::Stalled(limit) => Observation::ClientStalled { at: StallPoint::Body, limit_ms: ms(limit) },
+        BodyError::NoRoom => Observation::Draining,
         BodyError::Gone => Observation::ClientGone,
         BodyError::Malformed => {
             Observation::Invalid { field: None, offset: None, detail: "the body's framing is broken".to_owned() }

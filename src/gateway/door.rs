@@ -7,7 +7,7 @@
 use crate::domain::failure::{Evidence, Observation, StallPoint, classify};
 use crate::domain::ids::ExchangeId;
 use crate::gateway::admit::{admit, principal};
-use crate::gateway::events::{Bound, BoundHit};
+use crate::gateway::events::{Bound, BoundHit, ConnectionClosed};
 use crate::gateway::exchange::{begin, refuse_as};
 use crate::gateway::intake::model_names;
 use crate::gateway::journal::ErrorAnswer;
@@ -16,7 +16,8 @@ use crate::gateway::relay::{ReplyHeaders, relay};
 use crate::gateway::settings::RouteKind;
 use crate::gateway::settle::{Open, Opening, fixed_answer, ms};
 use crate::gateway::state::Gateway;
-use crate::serve::{Answer, App, Malformed, Session, refuse_foreign};
+use crate::serve::{Answer, App, Closed, Malformed, Session, refuse_foreign};
+use crate::telemetry::Raised;
 use crate::wire::chat::{ModelEntry, model_list};
 use crate::wire::redact::redact;
 use bytes::Bytes;
@@ -52,29 +53,46 @@ impl App for Door {
         let _ = session.answer(answer).await;
     }
 
-    fn malformed(&self, what: Malformed) -> Answer {
+    fn malformed(&self, what: Malformed, head: Option<&Session>) -> Answer {
+        let gateway = &self.0;
         let invalid = |detail: &str| Observation::Invalid { field: None, offset: None, detail: detail.to_owned() };
         let observation = match what {
             Malformed::NotHttp => invalid("this is no HTTP/1.1 request, or its framing can be read in two ways"),
             Malformed::HeadStalled(limit) => Observation::ClientStalled { at: StallPoint::Head, limit_ms: ms(limit) },
             Malformed::HeadTooLarge(max) => {
-                BoundHit(Bound::Head).emit(&self.0.metrics);
+                BoundHit(Bound::Head).emit(&gateway.metrics);
                 Observation::TooLarge { what: "head_bytes_max", limit: max as u64 }
             }
+            Malformed::TooManyHeaders(max) => Observation::TooLarge { what: "header lines", limit: max as u64 },
         };
-        let ErrorAnswer { status, headers, body } = fixed_answer(&classify(&Evidence::at_door(observation, 0)));
-        Answer { status, headers, body }
+        let Some(session) = head else {
+            let ErrorAnswer { status, headers, body } = fixed_answer(&classify(&Evidence::at_door(observation, 0)));
+            return Answer { status, headers, body };
+        };
+        // A head was read: there is an exchange to tell of.
+        let (open, headers) = self.open(session, session.path());
+        let refused = refuse_as(open, observation, None);
+        let mut all = headers.base();
+        all.extend(refused.headers);
+        Answer { status: refused.status, headers: all, body: refused.body }
+    }
+
+    fn opened(&self) -> Option<Raised> {
+        Some(self.0.metrics.connection_open())
+    }
+
+    fn closed(&self, why: Closed) {
+        ConnectionClosed(why).emit(&self.0.metrics);
     }
 }
 
 impl Door {
-    async fn exchange(&self, session: &mut Session, path: &str) {
+    /// The record of a request, and what its answer is headed with.
+    fn open(&self, session: &Session, path: &str) -> (Open, ReplyHeaders) {
         let gateway = &self.0;
-        // Drain waits for the answer to be written, not just for the driver.
-        let _running = gateway.lifecycle.enter();
         let id = ExchangeId::generate();
         let own_id = session.headers().get("x-client-request-id").filter(|value| value.len() <= CLIENT_ID_MAX).cloned();
-        let mut open = Open::new(
+        let open = Open::new(
             Opening {
                 id,
                 accepted: session.accepted(),
@@ -84,7 +102,14 @@ impl Door {
             },
             &gateway.settling,
         );
-        let headers = ReplyHeaders { id: id.to_string(), client_request_id: own_id };
+        (open, ReplyHeaders { id: id.to_string(), client_request_id: own_id })
+    }
+
+    async fn exchange(&self, session: &mut Session, path: &str) {
+        let gateway = &self.0;
+        // Drain waits for the answer to be written, not just for the driver.
+        let _running = gateway.lifecycle.enter();
+        let (mut open, headers) = self.open(session, path);
         let wrong_method = path == CHAT && *session.method() != Method::POST;
         let refused = match self.accept(session, path, &mut open).await {
             Ok(admitted) => match begin(gateway, admitted, open) {

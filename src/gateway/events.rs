@@ -11,6 +11,7 @@ use crate::domain::record::{AttemptOutcome, Purpose, Record};
 use crate::domain::task::{Task, TaskReason};
 use crate::domain::usage::Usage;
 use crate::gateway::settings::Target;
+use crate::serve::Closed;
 use crate::telemetry::{Counters, Gauges, Histograms, Label, Raised, Scope, Sums};
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ closed_enum! {
     Bound {
         Journal => "journal_bytes_max",
         Body => "body_bytes_max",
+        Bodies => "bodies_bytes_max",
+        Connections => "connections_max",
         Head => "head_bytes_max",
         Output => "output_bytes_max",
         Frame => "frame_bytes_max",
@@ -101,6 +104,8 @@ struct Limits {
     bounds: Counters<1>,
     records_dropped: Counters<0>,
     key_pool_cooling: Gauges<1>,
+    connections: Gauges<0>,
+    connections_closed: Counters<1>,
 }
 
 impl Metrics {
@@ -114,6 +119,12 @@ impl Metrics {
     #[must_use]
     pub fn attempt_under_way(&self, target: &TargetName) -> Raised {
         self.attempts.inflight.raise([target])
+    }
+
+    /// Counts a client's connection as open until the guard is dropped.
+    #[must_use]
+    pub fn connection_open(&self) -> Raised {
+        self.limits.connections.raise([])
     }
 }
 
@@ -210,6 +221,13 @@ impl Limits {
                 [],
             ),
             key_pool_cooling: Gauges::new(scope, "key_pool_cooling", "Keys of a pool that rest.", ["provider"]),
+            connections: Gauges::new(scope, "connections", "Open connections of clients.", []),
+            connections_closed: Counters::new(
+                scope,
+                "connections_closed_total",
+                "Connections of clients by why they ended.",
+                ["reason"],
+            ),
         }
     }
 }
@@ -385,6 +403,18 @@ pub struct BoundHit(pub Bound);
 impl BoundHit {
     pub fn emit(&self, metrics: &Metrics) {
         metrics.limits.bounds.one([&self.0]);
+    }
+}
+
+/// A client's connection ended.
+pub struct ConnectionClosed(pub Closed);
+
+impl ConnectionClosed {
+    pub fn emit(&self, metrics: &Metrics) {
+        metrics.limits.connections_closed.one([&self.0]);
+        if self.0 == Closed::ConnectionsMax {
+            metrics.limits.bounds.one([&Bound::Connections]);
+        }
     }
 }
 
