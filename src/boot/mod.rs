@@ -8,6 +8,7 @@ pub mod cli;
 pub mod config;
 mod demo;
 mod explain;
+mod files;
 mod init;
 pub mod roles;
 mod shutdown;

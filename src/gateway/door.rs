@@ -118,7 +118,10 @@ impl Door {
             },
             // Nobody is there to be told; dropping the record settles it.
             Err(Observation::ClientGone) => return,
-            Err(observation) => refuse_as(open, observation, wrong_method.then_some(405)),
+            Err(observation) => {
+                let unmet = session.expects_more() && path == CHAT;
+                refuse_as(open, observation, wrong_method.then_some(405).or(unmet.then_some(417)))
+            }
         };
         let mut all = headers.base();
         all.extend(refused.headers);
@@ -143,6 +146,14 @@ impl Door {
                 field: Some("method".to_owned()),
                 offset: None,
                 detail: format!("{CHAT} takes POST only"),
+            });
+        }
+        if session.expects_more() {
+            session.close_after();
+            return Err(Observation::Invalid {
+                field: Some("expect".to_owned()),
+                offset: None,
+                detail: "the only expectation met here is 100-continue".to_owned(),
             });
         }
         admit(&self.0, session, open).await

@@ -1,6 +1,7 @@
 //! What all exchanges of one gateway share.
 
 use crate::domain::secret::Secret;
+use crate::gateway::bodies::Bodies;
 use crate::gateway::events::Metrics;
 use crate::gateway::intake::OnDemand;
 use crate::gateway::lifecycle::Lifecycle;
@@ -23,6 +24,8 @@ pub struct Gateway {
     pub on_demand: OnDemand,
     pub metrics: Arc<Metrics>,
     pub lifecycle: Lifecycle,
+    /// Room for the bodies of requests.
+    pub bodies: Arc<Bodies>,
     pub settling: Settling,
     /// Unix second at which this process began.
     pub started: u64,
@@ -47,6 +50,7 @@ impl Gateway {
         let forwards_credentials = settings.providers.values().any(|provider| matches!(provider.auth, Auth::Client));
         Self {
             settling: Settling { metrics: Arc::clone(&metrics), sink, write_timeout: settings.bounds.write_timeout },
+            bodies: Bodies::new(settings.bounds.bodies_bytes_max),
             settings,
             transport: Arc::new(Transport::new()),
             memory: Memory::default(),

@@ -56,8 +56,10 @@ pub enum BodyError {
     TooLarge {
         max: usize,
     },
-    /// Nothing arrived for this long, or too little in it.
+    /// Nothing arrived for this long.
     Stalled(Duration),
+    /// Bytes arrived, and too few within this long.
+    TooSlow(Duration),
     Gone,
     /// Its framing is broken.
     Malformed,
@@ -153,11 +155,26 @@ impl Session {
             awaits_continue: false,
             why: Closed::Done,
         };
-        session.awaits_continue = session
-            .headers()
-            .get(http::header::EXPECT)
-            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+        // Of HTTP/1.0 it is ignored, and without a body there is nothing to wait for (RFC 9110, section 10.1.1).
+        session.awaits_continue = session.has_body() && session.expectations().any(is_continue);
         session
+    }
+
+    fn has_body(&self) -> bool {
+        let length = self.headers().get(http::header::CONTENT_LENGTH);
+        self.headers().contains_key(http::header::TRANSFER_ENCODING) || length.is_some_and(|value| value != "0")
+    }
+
+    fn expectations(&self) -> impl Iterator<Item = &[u8]> {
+        let heard = self.inner.req_header().version >= Version::HTTP_11;
+        let lines = self.headers().get_all(http::header::EXPECT).into_iter().filter(move |_| heard);
+        lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
+    }
+
+    /// The client expects what is not done here.
+    #[must_use]
+    pub fn expects_more(&self) -> bool {
+        self.expectations().any(|one| !is_continue(one))
     }
 
     /// Why a head that could be read is still none to serve.
@@ -228,7 +245,7 @@ impl Session {
             self.close_after();
             self.why = match error {
                 BodyError::TooLarge { .. } | BodyError::NoRoom => Closed::BodyTooLarge,
-                BodyError::Stalled(_) => Closed::BodyStalled,
+                BodyError::Stalled(_) | BodyError::TooSlow(_) => Closed::BodyStalled,
                 BodyError::Gone => Closed::ClientGone,
                 BodyError::Malformed => Closed::Malformed,
             };
@@ -253,11 +270,12 @@ impl Session {
         let mut body = BytesMut::with_capacity(declared.unwrap_or(0).min(BODY_FIRST));
         loop {
             // Each byte buys time, so that one now and then does not buy for ever.
-            let allowed = body_timeout + Duration::from_secs_f64(body.len() as f64 / body_rate_min as f64);
+            let allowed = body_timeout + Duration::from_millis(body.len() as u64 * 1000 / body_rate_min as u64);
             let wait = body_timeout.min(allowed.saturating_sub(began.elapsed()));
             let piece = tokio::time::timeout(wait, self.inner.read_request_body()).await;
             match piece {
-                Err(_) => return Err(BodyError::Stalled(if wait < body_timeout { allowed } else { body_timeout })),
+                Err(_) if wait < body_timeout => return Err(BodyError::TooSlow(allowed)),
+                Err(_) => return Err(BodyError::Stalled(body_timeout)),
                 Ok(Err(error)) => return Err(broken_body(&error)),
                 Ok(Ok(None)) => return Ok(body.freeze()),
                 Ok(Ok(Some(bytes))) if body.len() + bytes.len() > max => return Err(BodyError::TooLarge { max }),
@@ -411,6 +429,10 @@ impl Malformed {
             Self::HeadTooLarge(_) | Self::TooManyHeaders(_) => Closed::HeadTooLarge,
         }
     }
+}
+
+fn is_continue(expectation: &[u8]) -> bool {
+    expectation.eq_ignore_ascii_case(b"100-continue")
 }
 
 /// What pingora said of a head that it gave up.
