@@ -373,7 +373,12 @@ impl Session {
 
     /// The connection for its next request, or why there is none.
     pub(super) async fn end(mut self) -> (Option<ReusedHttpStream>, Closed) {
-        if self.broken || self.open_answer || self.inner.response_written().is_none() {
+        if self.broken || self.open_answer {
+            // Dropped: pingora would wait until the client takes what is left, for ever,
+            // and end an answer that was cut as if it were whole.
+            return (None, self.why);
+        }
+        if self.inner.response_written().is_none() {
             self.inner.set_keepalive(None);
         }
         if *self.closing.borrow() {
@@ -382,14 +387,15 @@ impl Session {
                 self.why = Closed::Draining;
             }
         }
-        if !self.awaits_continue && !self.broken && !self.open_answer {
+        if !self.awaits_continue {
             self.linger().await;
         }
         self.inner.set_keepalive_reuses_remaining(Some(u32::MAX));
         let settings = HttpPersistentSettings::for_session(&self.inner);
         // `linger` read what there was; this is a backstop.
         self.inner.set_total_drain_timeout(Some(LINGER_IDLE));
-        let reusable = self.inner.finish().await.ok().flatten();
+        let finished = tokio::time::timeout(self.limits.write_timeout, self.inner.finish()).await;
+        let reusable = finished.ok().and_then(Result::ok).flatten();
         (reusable.map(|reusable| ReusedHttpStream::from_reusable_stream(reusable, settings)), self.why)
     }
 }
@@ -476,10 +482,11 @@ async fn refuse(inner: &mut ServerSession, answer: Answer, write_timeout: Durati
     // The client may be a port scanner that never reads.
     let _ = tokio::time::timeout(write_timeout, async {
         inner.write_response_header(Box::new(head)).await?;
-        inner.write_response_body(answer.body, true).await
+        inner.write_response_body(answer.body, true).await?;
+        inner.shutdown().await;
+        Ok::<(), pingora_core::BError>(())
     })
     .await;
-    inner.shutdown().await;
 }
 
 fn broken_body(error: &Error) -> BodyError {
