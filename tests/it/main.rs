@@ -9,6 +9,7 @@ mod config;
 mod door;
 mod drain;
 mod faults;
+mod hostile;
 mod keys;
 mod passthrough;
 mod patience;
