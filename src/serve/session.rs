@@ -109,6 +109,9 @@ impl Session {
             // A refusal before the body was read keeps the connection: `end` reads the rest.
             h1.set_close_on_response_before_downstream_finish(false);
         }
+        // Ours is the only clock for a head: pingora's own 60 s would cut a longer head_timeout
+        // short, and keeps each of its timers for a minute after it was of use.
+        inner.set_keepalive(Some(0));
         inner.set_read_timeout(Some(limits.head_timeout * 2));
         inner.set_write_timeout(Some(limits.write_timeout * 2));
         let deadline = if reused { limits.connection_idle } else { limits.head_timeout };
