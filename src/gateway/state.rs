@@ -51,8 +51,8 @@ impl Gateway {
         Self {
             settling: Settling { metrics: Arc::clone(&metrics), sink, write_timeout: settings.bounds.write_timeout },
             bodies: Bodies::new(settings.bounds.bodies_bytes_max),
+            transport: Arc::new(Transport::new(settings.bounds.pool_idle)),
             settings,
-            transport: Arc::new(Transport::new()),
             memory: Memory::default(),
             catalog: Catalog::default(),
             on_demand: OnDemand::default(),

@@ -24,6 +24,8 @@ pub struct Bounds {
     pub finish_grace: Duration,
     /// A kept connection without a request is closed after this.
     pub connection_idle: Duration,
+    /// A kept connection to a provider is closed after this.
+    pub pool_idle: Duration,
     /// A longer `Retry-After` moves on to the next target.
     pub retry_after_wait_max: Duration,
     /// Base of the full jitter before a same-target retry.
@@ -161,6 +163,8 @@ impl Bounds {
             write_timeout: wait("write_timeout", &raw.write_timeout, secs(30)),
             finish_grace: wait("finish_grace", &raw.finish_grace, secs(5)),
             connection_idle: wait("connection_idle", &raw.connection_idle, secs(75)),
+            // Below the 75 s and 60 s that nginx and common load balancers keep theirs.
+            pool_idle: wait("pool_idle", &raw.pool_idle, secs(50)),
             retry_after_wait_max: wait("retry_after_wait_max", &raw.retry_after_wait_max, secs(5)),
             retry_base: wait("retry_base", &raw.retry_base, Duration::from_millis(250)),
             same_target_retries: raw.same_target_retries.unwrap_or(1),
