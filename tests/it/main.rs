@@ -6,6 +6,7 @@ mod answers;
 mod bounds;
 mod clients;
 mod config;
+mod corpus;
 mod door;
 mod drain;
 mod faults;
