@@ -136,7 +136,7 @@ fn manner(rng: &mut Rng) -> Manner {
 fn faulty(rng: &mut Rng) -> String {
     let faults: Vec<_> = Fault::ALL.iter().filter(|fault| **fault != Fault::Refuse).collect();
     let place = rng.usize(0..faults.len());
-    let after = if place % 2 == 0 { 0 } else { 5 };
+    let after = if place.is_multiple_of(2) { 0 } else { 5 };
     format!("sim?fault={}&p=0.5&seed={place}&after={after}&tokens=20&every=5ms", faults[place])
 }
 

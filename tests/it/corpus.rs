@@ -97,8 +97,8 @@ fn through(name: &str, bytes: &[u8]) {
         let _ = chunks_of_whole(payload, true);
         assembler.push(payload);
     }
-    let assembled = assembler.finish().to_string();
-    assert!(assembled.len() < 64 * bytes.len() + 4096, "{name}: {} bytes of {}", assembled.len(), bytes.len());
+    let answer = assembler.finish().to_string();
+    assert!(answer.len() < 64 * bytes.len() + 4096, "{name}: {} bytes of {}", answer.len(), bytes.len());
     for coding in [Coding::Gzip, Coding::Deflate, Coding::Zstd] {
         let mut piece = [0; 4096];
         let mut inflate = Inflate::new(coding, Bytes::copy_from_slice(bytes)).expect("a decoder");
