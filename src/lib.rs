@@ -9,6 +9,8 @@
 //! 1. `wire`, `telemetry`, `store`: tools
 //! 0. `domain`: the vocabulary, pure
 
+#![forbid(unsafe_code)]
+
 pub mod boot;
 pub mod domain;
 pub mod gateway;

@@ -36,7 +36,7 @@ impl App for Admin {
         let _ = session.answer(answer).await;
     }
 
-    fn malformed(&self, _: Malformed) -> Answer {
+    fn malformed(&self, _: Malformed, _: Option<&Session>) -> Answer {
         error(400, "this is no HTTP/1.1 request")
     }
 }

@@ -1,7 +1,7 @@
 //! The command line.
 
 use crate::boot::config::{self, DEFAULT_FILE, Loaded};
-use crate::boot::{demo, explain, init, roles, shutdown};
+use crate::boot::{demo, explain, files, init, roles, shutdown};
 use crate::domain::record::PlanRecord;
 use crate::gateway::intake::{OnDemand, intake};
 use crate::gateway::plan::{PlanInput, plan};
@@ -144,6 +144,7 @@ async fn up(loaded: Option<Loaded>) -> Result<()> {
         (demo::configuration(&simulator, demo::Ports::Default)?, Some(simulator))
     };
     init_logs(loaded.log.format, &loaded.log.filter).map_err(|error| anyhow::anyhow!("log.filter: {error}"))?;
+    files::raise_open_files(loaded.gateway.bounds.connections_max);
     let signals = shutdown::Signals::listen()?;
     let running = roles::start(&loaded).await?;
     announce(&loaded, &running, simulator.is_some());

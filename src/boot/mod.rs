@@ -9,6 +9,7 @@ pub mod cli;
 pub mod config;
 mod demo;
 mod explain;
+mod files;
 mod init;
 pub mod reload;
 pub mod roles;

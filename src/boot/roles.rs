@@ -180,6 +180,8 @@ const fn door_limits(bounds: &Bounds) -> DoorLimits {
         body_timeout: bounds.body_timeout,
         write_timeout: bounds.write_timeout,
         head_bytes_max: bounds.head_bytes_max,
+        body_rate_min: bounds.body_rate_min,
+        connections_max: bounds.connections_max,
     }
 }
 

@@ -12,10 +12,14 @@ use crate::gateway::lifecycle::Stage;
 use crate::gateway::settle::{Open, ms};
 use crate::gateway::state::Gateway;
 use crate::serve::{BodyError, Session, refuse_foreign};
-use bytes::Bytes;
+use crate::wire::inflate::{Coding, Inflate};
+use bytes::{Bytes, BytesMut};
 use hmac::{Hmac, Mac as _};
 use http::HeaderMap;
 use sha2::Sha256;
+
+/// Inflated at a time, bytes: what a bomb gets beyond its bound at most.
+const PIECE: usize = 16 << 10;
 
 /// What was taken from the session.
 #[derive(Debug)]
@@ -94,17 +98,12 @@ pub async fn admit(
         session.close_after();
         return Err(Observation::Draining);
     }
-    if session.headers().contains_key(http::header::CONTENT_ENCODING) {
-        return Err(Observation::Invalid {
-            field: Some("content-encoding".to_owned()),
-            offset: None,
-            detail: "compressed request bodies are not supported; send the JSON as it is".to_owned(),
-        });
-    }
+    let coding = coding(session.headers())?;
     let bounds = &settings.bounds;
+    let mut room = gateway.bodies.room();
     let read = tokio::select! {
         biased;
-        read = session.read_body(bounds.body_bytes_max) => Some(read),
+        read = session.read_body(bounds.body_bytes_max, |more| room.grow(more)) => Some(read),
         () = gateway.lifecycle.reached(Stage::Ending) => None,
     };
     let Some(read) = read else {
@@ -112,16 +111,75 @@ pub async fn admit(
         return Err(Observation::Shutdown);
     };
     let body = read.map_err(|error| match error {
-        BodyError::TooLarge { max } => {
-            BoundHit(Bound::Body).emit(&gateway.metrics);
-            Observation::TooLarge { what: "body_bytes_max", limit: max as u64 }
-        }
+        BodyError::TooLarge { max } => too_large(gateway, max),
+        BodyError::NoRoom => no_room(gateway),
         BodyError::Stalled(limit) => Observation::ClientStalled { at: StallPoint::Body, limit_ms: ms(limit) },
+        BodyError::TooSlow(limit) => Observation::ClientStalled { at: StallPoint::BodyPace, limit_ms: ms(limit) },
         BodyError::Gone => Observation::ClientGone,
         BodyError::Malformed => {
             Observation::Invalid { field: None, offset: None, detail: "the body's framing is broken".to_owned() }
         }
     })?;
+    let body = match coding {
+        Some(coding) => inflate(gateway, coding, room.keep(body)).await?,
+        None => room.keep(body),
+    };
     open.record.timings.body_ms = Some(open.elapsed_ms());
     Ok(Admitted { headers, body })
+}
+
+fn too_large(gateway: &Gateway, max: usize) -> Observation {
+    BoundHit(Bound::Body).emit(&gateway.metrics);
+    Observation::TooLarge { what: "body_bytes_max", limit: max as u64 }
+}
+
+fn no_room(gateway: &Gateway) -> Observation {
+    BoundHit(Bound::Bodies).emit(&gateway.metrics);
+    Observation::NoRoom { what: "bodies_bytes_max", limit: gateway.bodies.max() as u64 }
+}
+
+fn unreadable(detail: String) -> Observation {
+    Observation::Invalid { field: Some("content-encoding".to_owned()), offset: None, detail }
+}
+
+/// How the body is compressed, if it is.
+fn coding(headers: &HeaderMap) -> Result<Option<Coding>, Observation> {
+    let mut named = headers.get_all(http::header::CONTENT_ENCODING).into_iter();
+    let Some(value) = named.next() else { return Ok(None) };
+    let name = value.to_str().unwrap_or_default().trim();
+    if named.next().is_none() {
+        if name.eq_ignore_ascii_case("identity") {
+            return Ok(None);
+        }
+        if let Some(coding) = Coding::named(name) {
+            return Ok(Some(coding));
+        }
+    }
+    let known = Coding::NAMES;
+    Err(unreadable(format!("a body may be sent as it is or compressed once, as one of: {known}")))
+}
+
+/// Undoes the compression, with an eye on both bounds before each piece is kept.
+async fn inflate(gateway: &Gateway, coding: Coding, compressed: Bytes) -> Result<Bytes, Observation> {
+    let max = gateway.settings().bounds.body_bytes_max;
+    let broken = |error: std::io::Error| unreadable(format!("the compressed body cannot be read: {error}"));
+    let mut inflate = Inflate::new(coding, compressed).map_err(broken)?;
+    let mut room = gateway.bodies.room();
+    let mut body = BytesMut::new();
+    let mut piece = vec![0; PIECE];
+    loop {
+        let read = inflate.piece(&mut piece).map_err(broken)?;
+        if read == 0 {
+            return Ok(room.keep(body.freeze()));
+        }
+        if body.len() + read > max {
+            return Err(too_large(gateway, max));
+        }
+        if !room.grow(read) {
+            return Err(no_room(gateway));
+        }
+        body.extend_from_slice(&piece[..read]);
+        // A megabyte takes milliseconds: others on this thread have their turn.
+        tokio::task::yield_now().await;
+    }
 }

@@ -8,7 +8,7 @@ use crate::domain::failure::{Evidence, Observation, StallPoint, classify};
 use crate::domain::ids::ExchangeId;
 use crate::gateway::access::Denied;
 use crate::gateway::admit::{Caller, admit, identify, may_enter};
-use crate::gateway::events::{Bound, BoundHit};
+use crate::gateway::events::{Bound, BoundHit, ConnectionClosed};
 use crate::gateway::exchange::{begin, refuse_as};
 use crate::gateway::intake::model_names;
 use crate::gateway::journal::ErrorAnswer;
@@ -17,7 +17,8 @@ use crate::gateway::relay::{ReplyHeaders, relay};
 use crate::gateway::settings::RouteKind;
 use crate::gateway::settle::{Open, Opening, fixed_answer, ms};
 use crate::gateway::state::Gateway;
-use crate::serve::{Answer, App, Malformed, Session};
+use crate::serve::{Answer, App, Closed, Malformed, Session};
+use crate::telemetry::Raised;
 use crate::wire::chat::{ModelEntry, model_list};
 use crate::wire::redact::redact;
 use bytes::Bytes;
@@ -53,26 +54,53 @@ impl App for Door {
         let _ = session.answer(answer).await;
     }
 
-    fn malformed(&self, what: Malformed) -> Answer {
+    fn malformed(&self, what: Malformed, head: Option<&Session>) -> Answer {
+        let gateway = &self.0;
         let invalid = |detail: &str| Observation::Invalid { field: None, offset: None, detail: detail.to_owned() };
         let observation = match what {
             Malformed::NotHttp => invalid("this is no HTTP/1.1 request, or its framing can be read in two ways"),
             Malformed::HeadStalled(limit) => Observation::ClientStalled { at: StallPoint::Head, limit_ms: ms(limit) },
             Malformed::HeadTooLarge(max) => {
-                BoundHit(Bound::Head).emit(&self.0.metrics);
+                BoundHit(Bound::Head).emit(&gateway.metrics);
                 Observation::TooLarge { what: "head_bytes_max", limit: max as u64 }
             }
+            Malformed::TooManyHeaders(max) => Observation::TooLarge { what: "header lines", limit: max as u64 },
         };
-        let ErrorAnswer { status, headers, body } = fixed_answer(&classify(&Evidence::at_door(observation, 0)));
-        Answer { status, headers, body }
+        let Some(session) = head else {
+            let ErrorAnswer { status, headers, body } = fixed_answer(&classify(&Evidence::at_door(observation, 0)));
+            return Answer { status, headers, body };
+        };
+        // A head was read: there is an exchange to tell of.
+        let Asked { open, reply: headers, .. } = self.open(session, session.path());
+        let refused = refuse_as(open, observation, None);
+        let mut all = headers.base();
+        all.extend(refused.headers);
+        Answer { status: refused.status, headers: all, body: refused.body }
+    }
+
+    fn opened(&self) -> Option<Raised> {
+        Some(self.0.metrics.connection_open())
+    }
+
+    fn closed(&self, why: Closed) {
+        ConnectionClosed(why).emit(&self.0.metrics);
     }
 }
 
+/// A request with its record, before anything was decided.
+struct Asked {
+    open: Open,
+    /// What its answer is headed with.
+    reply: ReplyHeaders,
+    /// The client's headers without our key.
+    headers: http::HeaderMap,
+    denied: Option<Denied>,
+}
+
 impl Door {
-    async fn exchange(&self, session: &mut Session, path: &str) {
+    /// The record of a request, and what its answer is headed with.
+    fn open(&self, session: &Session, path: &str) -> Asked {
         let gateway = &self.0;
-        // Drain waits for the answer to be written, not just for the driver.
-        let _running = gateway.lifecycle.enter();
         let id = ExchangeId::generate();
         let own_id = session.headers().get("x-client-request-id").filter(|value| value.len() <= CLIENT_ID_MAX).cloned();
         let Caller { principal, headers: client_headers, denied } = identify(gateway, session);
@@ -87,7 +115,15 @@ impl Door {
             &gateway.settling,
         );
         open.join_trace(session.headers());
-        let headers = ReplyHeaders { id: id.to_string(), client_request_id: own_id };
+        let reply = ReplyHeaders { id: id.to_string(), client_request_id: own_id };
+        Asked { open, reply, headers: client_headers, denied }
+    }
+
+    async fn exchange(&self, session: &mut Session, path: &str) {
+        let gateway = &self.0;
+        // Drain waits for the answer to be written, not just for the driver.
+        let _running = gateway.lifecycle.enter();
+        let Asked { mut open, reply: headers, headers: client_headers, denied } = self.open(session, path);
         let wrong_method = path == CHAT && *session.method() != Method::POST;
         let refused = match self.accept(session, path, &mut open, client_headers, denied).await {
             Ok(admitted) => match begin(gateway, admitted, open) {
@@ -96,7 +132,10 @@ impl Door {
             },
             // Nobody is there to be told; dropping the record settles it.
             Err(Observation::ClientGone) => return,
-            Err(observation) => refuse_as(open, observation, wrong_method.then_some(405)),
+            Err(observation) => {
+                let unmet = session.expects_more() && path == CHAT;
+                refuse_as(open, observation, wrong_method.then_some(405).or(unmet.then_some(417)))
+            }
         };
         let mut all = headers.base();
         all.extend(refused.headers);
@@ -123,6 +162,14 @@ impl Door {
                 field: Some("method".to_owned()),
                 offset: None,
                 detail: format!("{CHAT} takes POST only"),
+            });
+        }
+        if session.expects_more() {
+            session.close_after();
+            return Err(Observation::Invalid {
+                field: Some("expect".to_owned()),
+                offset: None,
+                detail: "the only expectation met here is 100-continue".to_owned(),
             });
         }
         admit(&self.0, session, open, headers, denied).await

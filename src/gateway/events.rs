@@ -11,6 +11,7 @@ use crate::domain::record::{AttemptOutcome, Purpose, Record};
 use crate::domain::task::{Task, TaskReason};
 use crate::domain::usage::Usage;
 use crate::gateway::settings::{LimitInForce, Target};
+use crate::serve::Closed;
 use crate::telemetry::otlp::Signal;
 use crate::telemetry::{Counters, Gauges, Histograms, Label, Levels, Raised, Scope, Sums};
 use std::time::Duration;
@@ -35,6 +36,8 @@ closed_enum! {
     Bound {
         Journal => "journal_bytes_max",
         Body => "body_bytes_max",
+        Bodies => "bodies_bytes_max",
+        Connections => "connections_max",
         Head => "head_bytes_max",
         Output => "output_bytes_max",
         Frame => "frame_bytes_max",
@@ -143,6 +146,8 @@ struct Limits {
     records_dropped: Counters<0>,
     otlp_dropped: Counters<1>,
     key_pool_cooling: Gauges<1>,
+    connections: Gauges<0>,
+    connections_closed: Counters<1>,
 }
 
 impl Metrics {
@@ -190,6 +195,12 @@ impl Metrics {
     #[must_use]
     pub fn otlp_dropped(&self) -> Counters<1> {
         self.limits.otlp_dropped.clone()
+    }
+
+    /// Counts a client's connection as open until the guard is dropped.
+    #[must_use]
+    pub fn connection_open(&self) -> Raised {
+        self.limits.connections.raise([])
     }
 }
 
@@ -315,6 +326,13 @@ impl Limits {
             )),
             otlp_dropped,
             key_pool_cooling: Gauges::new(scope, "key_pool_cooling", "Keys of a pool that rest.", ["provider"]),
+            connections: Gauges::new(scope, "connections", "Open connections of clients.", []),
+            connections_closed: Counters::new(
+                scope,
+                "connections_closed_total",
+                "Connections of clients by why they ended.",
+                ["reason"],
+            ),
         }
     }
 }
@@ -507,6 +525,18 @@ pub struct BoundHit(pub Bound);
 impl BoundHit {
     pub fn emit(&self, metrics: &Metrics) {
         metrics.limits.bounds.one([&self.0]);
+    }
+}
+
+/// A client's connection ended.
+pub struct ConnectionClosed(pub Closed);
+
+impl ConnectionClosed {
+    pub fn emit(&self, metrics: &Metrics) {
+        metrics.limits.connections_closed.one([&self.0]);
+        if self.0 == Closed::ConnectionsMax {
+            metrics.limits.bounds.one([&Bound::Connections]);
+        }
     }
 }
 

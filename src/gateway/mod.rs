@@ -7,6 +7,7 @@
 pub mod access;
 pub mod admit;
 pub mod attempt;
+pub mod bodies;
 pub mod door;
 pub mod events;
 pub mod exchange;

@@ -2,6 +2,7 @@
 
 use crate::domain::secret::Secret;
 use crate::gateway::access::KeyHash;
+use crate::gateway::bodies::Bodies;
 use crate::gateway::events::Metrics;
 use crate::gateway::intake::OnDemand;
 use crate::gateway::lifecycle::Lifecycle;
@@ -24,6 +25,8 @@ pub struct Gateway {
     pub on_demand: OnDemand,
     pub metrics: Arc<Metrics>,
     pub lifecycle: Lifecycle,
+    /// Room for the bodies of requests.
+    pub bodies: Arc<Bodies>,
     pub settling: Settling,
     /// Unix second at which this process began.
     pub started: u64,
@@ -48,8 +51,9 @@ impl Gateway {
         Self {
             metrics: Arc::clone(&settling.metrics),
             settling,
+            bodies: Bodies::new(settings.bounds.bodies_bytes_max),
+            transport: Arc::new(Transport::new(settings.bounds.pool_idle)),
             settings: watch::Sender::new(settings),
-            transport: Arc::new(Transport::new()),
             memory: Memory::default(),
             catalog: Catalog::default(),
             on_demand: OnDemand::default(),

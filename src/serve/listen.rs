@@ -3,14 +3,17 @@
 //! pingora retries a used port for 30 s and then panics; a socket bound here
 //! gives an honest error at once, and port 0 in tests.
 
+use super::close::Closed;
 use super::session::{Answer, Malformed, Session};
 use super::tls::Certificate;
+use crate::telemetry::Raised;
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use pingora_core::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream};
+use pingora_core::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp};
 use pingora_core::listeners::tls::TlsSettings;
 use pingora_core::listeners::{L4BufferSettings, ListenerConfig};
 use pingora_core::protocols::http::ServerSession;
+use pingora_core::protocols::{ALPN, Stream};
 use pingora_core::server::{Fds, ShutdownWatch};
 use pingora_core::services::Service as _;
 use pingora_core::services::listening::Service;
@@ -19,7 +22,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::IntoRawFd as _;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 /// Read and write buffers of a connection, bytes each.
 const L4_BUFFER: usize = 8 << 10;
@@ -33,9 +36,14 @@ pub struct DoorLimits {
     pub connection_idle: Duration,
     /// For a body that stops arriving.
     pub body_timeout: Duration,
+    /// A whole body may take `body_timeout` and as long as its bytes take at
+    /// this many a second.
+    pub body_rate_min: usize,
     /// For a client that stops reading.
     pub write_timeout: Duration,
     pub head_bytes_max: usize,
+    /// One more is closed at once.
+    pub connections_max: usize,
 }
 
 /// What stands behind a door.
@@ -43,8 +51,16 @@ pub trait App: Send + Sync + 'static {
     /// Answers one request. Whatever it leaves unanswered is closed.
     fn serve(&self, session: &mut Session) -> impl Future<Output = ()> + Send;
 
-    /// The answer to something that is no request.
-    fn malformed(&self, what: Malformed) -> Answer;
+    /// The answer to something that is no request; `head`: where one was read.
+    fn malformed(&self, what: Malformed, head: Option<&Session>) -> Answer;
+
+    /// A connection begins; it is counted until the guard is dropped.
+    fn opened(&self) -> Option<Raised> {
+        None
+    }
+
+    /// A connection has ended.
+    fn closed(&self, _why: Closed) {}
 }
 
 /// What is spoken at a door.
@@ -92,7 +108,8 @@ pub async fn open<A: App>(
     options.h2c = matches!(protocol, Protocol::H2c);
     options.h2_idle_timeout = Some(limits.connection_idle);
     let adapter = Adapter { app, limits, closing: closing.clone(), options };
-    let mut service = Service::new(name.to_owned(), adapter);
+    let places = Semaphore::new(limits.connections_max.min(Semaphore::MAX_PERMITS));
+    let mut service = Service::new(name.to_owned(), Counted { adapter: Arc::new(adapter), places });
     for one in bound {
         let key = one.addr.to_string();
         fds.add(key.clone(), one.listener.into_raw_fd());
@@ -113,6 +130,35 @@ fn tls_settings(certificate: &Certificate) -> TlsSettings {
     settings
 }
 
+/// Counts connections around the adapter, which sees requests.
+struct Counted<A> {
+    adapter: Arc<Adapter<A>>,
+    places: Semaphore,
+}
+
+#[async_trait]
+impl<A: App> ServerApp for Counted<A> {
+    async fn process_new(self: &Arc<Self>, stream: Stream, closing: &ShutdownWatch) -> Option<Stream> {
+        let app = &self.adapter.app;
+        let Ok(_place) = self.places.try_acquire() else {
+            app.closed(Closed::ConnectionsMax);
+            return None;
+        };
+        let _counted = app.opened();
+        // Over HTTP/2 the adapter sees streams, of which none ends the connection.
+        let streams = matches!(stream.selected_alpn_proto(), Some(ALPN::H2));
+        let kept = self.adapter.process_new(stream, closing).await;
+        if streams {
+            app.closed(Closed::Done);
+        }
+        kept
+    }
+
+    async fn cleanup(&self) {
+        self.adapter.cleanup().await;
+    }
+}
+
 struct Adapter<A> {
     app: A,
     limits: DoorLimits,
@@ -123,13 +169,39 @@ struct Adapter<A> {
 #[async_trait]
 impl<A: App> HttpServerApp for Adapter<A> {
     async fn process_new_http(self: &Arc<Self>, session: ServerSession, _: &ShutdownWatch) -> Option<ReusedHttpStream> {
-        let mut session =
-            Session::accept(session, self.limits, self.closing.clone(), |what| self.app.malformed(what)).await?;
+        let is_connection = session.as_http1().is_some();
+        // Told when dropped, as a panic in `serve` would drop it.
+        let mut ending = Ending { app: &self.app, why: is_connection.then_some(Closed::Internal) };
+        let accepted =
+            Session::accept(session, self.limits, self.closing.clone(), |what, head| self.app.malformed(what, head));
+        let mut session = match accepted.await {
+            Ok(session) => session,
+            Err(why) => {
+                ending.why = is_connection.then_some(why);
+                return None;
+            }
+        };
         self.app.serve(&mut session).await;
-        session.end().await
+        let (kept, why) = session.end().await;
+        ending.why = (is_connection && kept.is_none()).then_some(why);
+        kept
     }
 
     fn server_options(&self) -> Option<&HttpServerOptions> {
         Some(&self.options)
+    }
+}
+
+/// Tells the end of a connection, unless it is kept.
+struct Ending<'a, A: App> {
+    app: &'a A,
+    why: Option<Closed>,
+}
+
+impl<A: App> Drop for Ending<'_, A> {
+    fn drop(&mut self) {
+        if let Some(why) = self.why {
+            self.app.closed(why);
+        }
     }
 }

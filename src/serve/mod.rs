@@ -4,11 +4,13 @@
 //! leaves this room. Refuses dialects and business. Invariant: every read and
 //! write of a session has an end.
 
+mod close;
 mod guard;
 mod listen;
 mod session;
 mod tls;
 
+pub use close::Closed;
 pub use guard::refuse_foreign;
 pub use listen::{App, Bound, DoorLimits, Protocol, bind, open};
 pub use session::{Answer, BodyError, Malformed, SendError, Session};

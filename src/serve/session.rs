@@ -4,6 +4,7 @@
 //! head and body, the head's ceiling, `100-continue`, a write timeout that
 //! counts progress, pipelining that does not look like a departure.
 
+use super::close::Closed;
 use super::listen::DoorLimits;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
@@ -23,6 +24,11 @@ const PIECE: usize = 16 << 10;
 const LINGER_MAX: Duration = Duration::from_secs(5);
 const LINGER_IDLE: Duration = Duration::from_secs(1);
 
+/// Room made for a body before a byte of it came.
+const BODY_FIRST: usize = 64 << 10;
+/// Header lines that pingora reads; it does not say its bound.
+const HEADERS_MAX: usize = 256;
+
 /// A whole answer.
 #[derive(Debug, Clone)]
 pub struct Answer {
@@ -40,6 +46,8 @@ pub enum Malformed {
     HeadStalled(Duration),
     /// A head of more bytes than this.
     HeadTooLarge(usize),
+    /// More header lines than this.
+    TooManyHeaders(usize),
 }
 
 /// Why a body was not read.
@@ -50,9 +58,13 @@ pub enum BodyError {
     },
     /// Nothing arrived for this long.
     Stalled(Duration),
+    /// Bytes arrived, and too few within this long.
+    TooSlow(Duration),
     Gone,
     /// Its framing is broken.
     Malformed,
+    /// There is no room to keep more of it.
+    NoRoom,
 }
 
 /// Why bytes did not reach the client.
@@ -74,6 +86,8 @@ pub struct Session {
     broken: bool,
     /// The client waits for a `100 Continue` that it did not get: it sends nothing.
     awaits_continue: bool,
+    /// Why the connection ends, if it does.
+    why: Closed,
 }
 
 impl std::fmt::Debug for Session {
@@ -87,14 +101,17 @@ impl Session {
         mut inner: ServerSession,
         limits: DoorLimits,
         mut closing: watch::Receiver<bool>,
-        malformed: impl FnOnce(Malformed) -> Answer,
-    ) -> Option<Self> {
+        malformed: impl FnOnce(Malformed, Option<&Self>) -> Answer,
+    ) -> Result<Self, Closed> {
         let reused = inner.digest().is_some() && inner.get_keepalive_reuses_remaining().is_some();
         inner.set_pipelining_enabled(true);
         if let ServerSession::H1(h1) = &mut inner {
             // A refusal before the body was read keeps the connection: `end` reads the rest.
             h1.set_close_on_response_before_downstream_finish(false);
         }
+        // Ours is the only clock for a head: pingora's own 60 s would cut a longer head_timeout
+        // short, and keeps each of its timers for a minute after it was of use.
+        inner.set_keepalive(Some(0));
         inner.set_read_timeout(Some(limits.head_timeout * 2));
         inner.set_write_timeout(Some(limits.write_timeout * 2));
         let deadline = if reused { limits.connection_idle } else { limits.head_timeout };
@@ -102,47 +119,82 @@ impl Session {
             biased;
             read = tokio::time::timeout(deadline, inner.read_request()) => read,
             // Idle connections go at once; one whose head is on its way is told by its next try.
-            _ = closing.wait_for(|closing| *closing) => return None,
+            _ = closing.wait_for(|closing| *closing) => return Err(Closed::Draining),
         };
         let what = match read {
-            Ok(Ok(true)) if head_len(&inner) > limits.head_bytes_max => Malformed::HeadTooLarge(limits.head_bytes_max),
             Ok(Ok(true)) => {
-                let accepted = Instant::now();
-                inner.set_read_timeout(Some(limits.body_timeout * 2));
-                if *closing.borrow() {
-                    inner.set_keepalive(None);
-                }
-                let mut session = Self {
-                    inner,
-                    limits,
-                    closing,
-                    accepted,
-                    open_answer: false,
-                    broken: false,
-                    awaits_continue: false,
-                };
-                session.awaits_continue = session
-                    .headers()
-                    .get(http::header::EXPECT)
-                    .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-                return Some(session);
+                let mut session = Self::new(inner, limits, closing);
+                let Some(what) = session.objection() else { return Ok(session) };
+                let answer = malformed(what.clone(), Some(&session));
+                refuse(&mut session.inner, answer, limits.write_timeout).await;
+                return Err(what.closes());
             }
             // The connection was closed before a request began.
-            Ok(Ok(false)) => return None,
-            Ok(Err(error))
-                if matches!(
-                    error.etype(),
-                    ErrorType::ReadError | ErrorType::ConnectionClosed | ErrorType::ReadTimedout
-                ) =>
-            {
-                return None;
-            }
-            Ok(Err(_)) => Malformed::NotHttp,
-            Err(_) if reused => return None,
+            Ok(Ok(false)) => return Err(Closed::Done),
+            Ok(Err(error)) => match error.etype() {
+                ErrorType::ReadTimedout => return Err(Closed::HeadStalled),
+                ErrorType::ReadError | ErrorType::ConnectionClosed => return Err(Closed::ClientGone),
+                _ => unread_head(&error, limits.head_bytes_max),
+            },
+            Err(_) if reused => return Err(Closed::Idle),
             Err(_) => Malformed::HeadStalled(limits.head_timeout),
         };
-        refuse(&mut inner, malformed(what), limits.write_timeout).await;
-        None
+        refuse(&mut inner, malformed(what.clone(), None), limits.write_timeout).await;
+        Err(what.closes())
+    }
+
+    fn new(mut inner: ServerSession, limits: DoorLimits, closing: watch::Receiver<bool>) -> Self {
+        inner.set_read_timeout(Some(limits.body_timeout * 2));
+        if *closing.borrow() {
+            inner.set_keepalive(None);
+        }
+        let mut session = Self {
+            inner,
+            limits,
+            closing,
+            accepted: Instant::now(),
+            open_answer: false,
+            broken: false,
+            awaits_continue: false,
+            why: Closed::Done,
+        };
+        // Of HTTP/1.0 it is ignored, and without a body there is nothing to wait for (RFC 9110, section 10.1.1).
+        session.awaits_continue = session.has_body() && session.expectations().any(is_continue);
+        session
+    }
+
+    fn has_body(&self) -> bool {
+        let length = self.headers().get(http::header::CONTENT_LENGTH);
+        self.headers().contains_key(http::header::TRANSFER_ENCODING) || length.is_some_and(|value| value != "0")
+    }
+
+    fn expectations(&self) -> impl Iterator<Item = &[u8]> {
+        let heard = self.inner.req_header().version >= Version::HTTP_11;
+        let lines = self.headers().get_all(http::header::EXPECT).into_iter().filter(move |_| heard);
+        lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
+    }
+
+    /// The client expects what is not done here.
+    #[must_use]
+    pub fn expects_more(&self) -> bool {
+        self.expectations().any(|one| !is_continue(one))
+    }
+
+    /// Why a head that could be read is still none to serve.
+    fn objection(&self) -> Option<Malformed> {
+        let raw = self.inner.as_http1()?.get_headers_raw_bytes();
+        if raw.len() > self.limits.head_bytes_max {
+            return Some(Malformed::HeadTooLarge(self.limits.head_bytes_max));
+        }
+        // pingora believes the chunks, as RFC 9112 (section 6.3) allows, and drops the length;
+        // whoever stands between may have believed that one.
+        let names_length = |line: &[u8]| {
+            let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
+            name.trim_ascii().eq_ignore_ascii_case(b"content-length")
+        };
+        let both = self.headers().contains_key(http::header::TRANSFER_ENCODING)
+            && raw.split(|byte| *byte == b'\n').skip(1).any(names_length);
+        both.then_some(Malformed::NotHttp)
     }
 
     /// When the head was complete.
@@ -192,40 +244,52 @@ impl Session {
 
     /// Reads the whole body, at most `max` bytes, saying `100 Continue` first
     /// where the client waits for it. A declared length above `max` is refused
-    /// before a byte is read.
+    /// before a byte is read. `keeps` is asked before bytes are kept: false ends
+    /// it as [`BodyError::NoRoom`].
     ///
     /// # Errors
     /// Why there is none; the session can still answer.
-    pub async fn read_body(&mut self, max: usize) -> Result<Bytes, BodyError> {
+    pub async fn read_body(&mut self, max: usize, keeps: impl FnMut(usize) -> bool) -> Result<Bytes, BodyError> {
+        let read = self.collect_body(max, keeps).await;
+        if let Err(error) = &read {
+            self.close_after();
+            self.why = match error {
+                BodyError::TooLarge { .. } | BodyError::NoRoom => Closed::BodyTooLarge,
+                BodyError::Stalled(_) | BodyError::TooSlow(_) => Closed::BodyStalled,
+                BodyError::Gone => Closed::ClientGone,
+                BodyError::Malformed => Closed::Malformed,
+            };
+        }
+        read
+    }
+
+    async fn collect_body(&mut self, max: usize, mut keeps: impl FnMut(usize) -> bool) -> Result<Bytes, BodyError> {
         let declared = self
             .headers()
             .get(http::header::CONTENT_LENGTH)
             .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
         if declared.is_some_and(|length| length > max) {
-            self.close_after();
             return Err(BodyError::TooLarge { max });
         }
         if self.awaits_continue {
             self.awaits_continue = false;
             self.inner.write_continue_response().await.map_err(|_| BodyError::Gone)?;
         }
-        let mut body = BytesMut::with_capacity(declared.unwrap_or(0).min(1 << 20));
+        let DoorLimits { body_timeout, body_rate_min, .. } = self.limits;
+        let began = Instant::now();
+        let mut body = BytesMut::with_capacity(declared.unwrap_or(0).min(BODY_FIRST));
         loop {
-            let piece = tokio::time::timeout(self.limits.body_timeout, self.inner.read_request_body()).await;
+            // Each byte buys time, so that one now and then does not buy for ever.
+            let allowed = body_timeout + Duration::from_millis(body.len() as u64 * 1000 / body_rate_min as u64);
+            let wait = body_timeout.min(allowed.saturating_sub(began.elapsed()));
+            let piece = tokio::time::timeout(wait, self.inner.read_request_body()).await;
             match piece {
-                Err(_) => {
-                    self.close_after();
-                    return Err(BodyError::Stalled(self.limits.body_timeout));
-                }
-                Ok(Err(error)) => {
-                    self.close_after();
-                    return Err(broken_body(&error));
-                }
+                Err(_) if wait < body_timeout => return Err(BodyError::TooSlow(allowed)),
+                Err(_) => return Err(BodyError::Stalled(body_timeout)),
+                Ok(Err(error)) => return Err(broken_body(&error)),
                 Ok(Ok(None)) => return Ok(body.freeze()),
-                Ok(Ok(Some(bytes))) if body.len() + bytes.len() > max => {
-                    self.close_after();
-                    return Err(BodyError::TooLarge { max });
-                }
+                Ok(Ok(Some(bytes))) if body.len() + bytes.len() > max => return Err(BodyError::TooLarge { max }),
+                Ok(Ok(Some(bytes))) if !keeps(bytes.len()) => return Err(BodyError::NoRoom),
                 Ok(Ok(Some(bytes))) => body.extend_from_slice(&bytes),
             }
         }
@@ -297,6 +361,7 @@ impl Session {
     /// only after the body was read. Cancel-safe.
     pub async fn departed(&mut self) {
         while let Ok(_bytes) = self.inner.read_body_or_idle(true).await {}
+        self.why = Closed::ClientGone;
     }
 
     async fn bounded_write<T>(
@@ -311,25 +376,39 @@ impl Session {
             Err(_) => SendError::Stalled,
         };
         self.broken = true;
+        self.why = match error {
+            SendError::Gone => Closed::ClientGone,
+            SendError::Stalled => Closed::ClientStalled,
+        };
         Err(error)
     }
 
-    pub(super) async fn end(mut self) -> Option<ReusedHttpStream> {
-        if self.broken || self.open_answer || self.inner.response_written().is_none() {
+    /// The connection for its next request, or why there is none.
+    pub(super) async fn end(mut self) -> (Option<ReusedHttpStream>, Closed) {
+        if self.broken || self.open_answer {
+            // Dropped: pingora would wait until the client takes what is left, for ever,
+            // and end an answer that was cut as if it were whole.
+            return (None, self.why);
+        }
+        if self.inner.response_written().is_none() {
             self.inner.set_keepalive(None);
         }
         if *self.closing.borrow() {
             self.inner.set_keepalive(None);
+            if self.why == Closed::Done {
+                self.why = Closed::Draining;
+            }
         }
-        if !self.awaits_continue && !self.broken && !self.open_answer {
+        if !self.awaits_continue {
             self.linger().await;
         }
         self.inner.set_keepalive_reuses_remaining(Some(u32::MAX));
         let settings = HttpPersistentSettings::for_session(&self.inner);
         // `linger` read what there was; this is a backstop.
         self.inner.set_total_drain_timeout(Some(LINGER_IDLE));
-        let reusable = self.inner.finish().await.ok()??;
-        Some(ReusedHttpStream::from_reusable_stream(reusable, settings))
+        let finished = tokio::time::timeout(self.limits.write_timeout, self.inner.finish()).await;
+        let reusable = finished.ok().and_then(Result::ok).flatten();
+        (reusable.map(|reusable| ReusedHttpStream::from_reusable_stream(reusable, settings)), self.why)
     }
 }
 
@@ -352,12 +431,39 @@ impl Session {
         };
         if !ended {
             self.inner.set_keepalive(None);
+            if self.why == Closed::Done {
+                self.why = Closed::BodyStalled;
+            }
         }
     }
 }
 
-fn head_len(inner: &ServerSession) -> usize {
-    inner.as_http1().map_or(0, |session| session.get_headers_raw_bytes().len())
+impl Malformed {
+    /// What the connection ends with.
+    const fn closes(&self) -> Closed {
+        match self {
+            Self::NotHttp => Closed::Malformed,
+            Self::HeadStalled(_) => Closed::HeadStalled,
+            Self::HeadTooLarge(_) | Self::TooManyHeaders(_) => Closed::HeadTooLarge,
+        }
+    }
+}
+
+fn is_continue(expectation: &[u8]) -> bool {
+    expectation.eq_ignore_ascii_case(b"100-continue")
+}
+
+/// What pingora said of a head that it gave up.
+fn unread_head(error: &Error, head_bytes_max: usize) -> Malformed {
+    if matches!(error.root_cause().downcast_ref(), Some(httparse::Error::TooManyHeaders)) {
+        return Malformed::TooManyHeaders(HEADERS_MAX);
+    }
+    // It reads on to its own bound, in memory; only its words tell that it was reached.
+    let words = error.context.as_ref().map(pingora_core::ImmutStr::as_str).unwrap_or_default();
+    if words.starts_with("Request header larger than") {
+        return Malformed::HeadTooLarge(head_bytes_max);
+    }
+    Malformed::NotHttp
 }
 
 /// How a client knows where the body ends.
@@ -388,10 +494,11 @@ async fn refuse(inner: &mut ServerSession, answer: Answer, write_timeout: Durati
     // The client may be a port scanner that never reads.
     let _ = tokio::time::timeout(write_timeout, async {
         inner.write_response_header(Box::new(head)).await?;
-        inner.write_response_body(answer.body, true).await
+        inner.write_response_body(answer.body, true).await?;
+        inner.shutdown().await;
+        Ok::<(), pingora_core::BError>(())
     })
     .await;
-    inner.shutdown().await;
 }
 
 fn broken_body(error: &Error) -> BodyError {

@@ -521,7 +521,7 @@ async fn a_head_or_a_body_that_stalls_is_told_408() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_body_that_makes_progress_is_waited_for() {
-    let house = House::start("body_timeout = \"600ms\"\n", &config()).await;
+    let house = House::start("body_timeout = \"600ms\"\nbody_rate_min = 50\n", &config()).await;
     let mut client = Client::connect(house.addr).await;
     let body = chat("m", false).to_string().into_bytes();
     client

@@ -30,6 +30,7 @@ fn cause_of(evidence: &Evidence) -> Cause {
         Observation::NoFit { context_alone: true, .. } => Cause::ContextTooLong,
         Observation::NoFit { .. } => Cause::NoFitTarget,
         Observation::Draining => Cause::Draining,
+        Observation::NoRoom { .. } => Cause::QueueFull,
         Observation::ClientStalled { .. } => Cause::ClientStalled,
         Observation::ClientGone => Cause::ClientGone,
         Observation::Shutdown => Cause::Shutdown,
@@ -99,7 +100,11 @@ fn phase_of(evidence: &Evidence, cause: Cause) -> Phase {
     }
     match &evidence.observation {
         Observation::NoFit { .. } => Phase::Plan,
-        Observation::ClientStalled { at: super::StallPoint::Head | super::StallPoint::Body, .. } => Phase::Admit,
+        Observation::NoRoom { .. }
+        | Observation::ClientStalled {
+            at: super::StallPoint::Head | super::StallPoint::Body | super::StallPoint::BodyPace,
+            ..
+        } => Phase::Admit,
         // The head was complete and said it: that is where it ended.
         Observation::Refused { .. } => Phase::Headers,
         _ if evidence.contents > 0 && evidence.finish_seen => Phase::End,
@@ -139,7 +144,7 @@ fn observation_facts(evidence: &Evidence, facts: &mut Vec<Fact>) {
             facts.extend(offset.map(|byte| Fact::Offset { byte }));
             facts.push(detail(text));
         }
-        Observation::TooLarge { what, limit } => {
+        Observation::TooLarge { what, limit } | Observation::NoRoom { what, limit } => {
             facts.push(Fact::Bound { what: (*what).to_owned(), limit: *limit });
         }
         Observation::UnknownPath { asked, nearest } | Observation::UnknownRoute { asked, nearest } => {

@@ -58,17 +58,22 @@ impl Evidence {
 pub enum StallPoint {
     Head,
     Body,
+    /// Bytes came, and too few.
+    BodyPace,
     Answer,
 }
 
 impl StallPoint {
-    /// What stood still, as a person would say it.
+    /// What stood still, as a person would say it before the time that it took.
     #[must_use]
     pub const fn words(self) -> &'static str {
         match self {
-            Self::Head => "the head of the request",
-            Self::Body => "the body of the request",
-            Self::Answer => "the reading of the answer",
+            Self::Head => "the head of the request made no progress for",
+            Self::Body => "the body of the request made no progress for",
+            Self::BodyPace => {
+                "the body of the request came slower than `gateway.body_rate_min` asks and was not there after"
+            }
+            Self::Answer => "the reading of the answer made no progress for",
         }
     }
 }
@@ -129,6 +134,11 @@ pub enum Observation {
         context_alone: bool,
     },
     Draining,
+    /// A bound over all requests leaves no room for this one.
+    NoRoom {
+        what: &'static str,
+        limit: u64,
+    },
     ClientStalled {
         at: StallPoint,
         limit_ms: u64,

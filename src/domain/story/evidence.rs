@@ -36,7 +36,7 @@ pub(super) fn fact(fact: &Fact) -> String {
         }
         Fact::Bound { what, limit } => format!("the bound `{what}` is {}", grouped(*limit)),
         Fact::Stalled { at, limit_ms } => {
-            format!("{} made no progress for {}", at.words(), duration(*limit_ms))
+            format!("{} {}", at.words(), duration(*limit_ms))
         }
         Fact::Nearest { names } if names.is_empty() => "no known name is near to it".to_owned(),
         Fact::Nearest { names } => format!("the nearest known names are {}", names.join(", ")),

@@ -31,9 +31,6 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 
 /// Idle connections kept over all providers.
 const POOL_MAX: usize = 1024;
-/// An idle connection is closed after this; below the 75 s and 60 s that nginx
-/// and common load balancers keep theirs.
-const POOL_IDLE: Duration = Duration::from_secs(50);
 /// How long a resolved address is used without asking again.
 const RESOLVED_FOR: Duration = Duration::from_secs(30);
 const RESOLVED_MAX: usize = 1024;
@@ -47,6 +44,8 @@ const PIECE: usize = 64 << 10;
 /// Connections to all providers.
 pub struct Transport {
     connector: TransportConnector,
+    /// An idle connection is closed after this.
+    pool_idle: Duration,
     resolved: Mutex<HashMap<(String, u16), Resolved>>,
 }
 
@@ -131,19 +130,14 @@ impl std::fmt::Debug for Upstream {
     }
 }
 
-impl Default for Transport {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Transport {
     /// A connector that trusts the system's roots (`SSL_CERT_FILE` and
     /// `SSL_CERT_DIR` are honoured).
     #[must_use]
-    pub fn new() -> Self {
+    pub fn new(pool_idle: Duration) -> Self {
         Self {
             connector: TransportConnector::new(Some(ConnectorOptions::new(POOL_MAX))),
+            pool_idle,
             resolved: Mutex::new(HashMap::new()),
         }
     }
@@ -289,7 +283,7 @@ impl Transport {
                 upstream.session.respect_keepalive();
                 let key = upstream.peer.reuse_hash();
                 if let Some(stream) = upstream.session.reuse().await {
-                    transport.connector.release_stream(stream, key, Some(POOL_IDLE));
+                    transport.connector.release_stream(stream, key, Some(transport.pool_idle));
                 }
             }
         });
@@ -612,7 +606,7 @@ mod tests {
         let dead = hole.local_addr().expect("bound");
         let alive = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let good = alive.local_addr().expect("bound");
-        let transport = Transport::new();
+        let transport = Transport::new(Duration::from_secs(50));
         let endpoint = Endpoint { tls: false, host: "both".to_owned(), port: 1, path: String::new() };
         transport.resolved.lock().insert(("both".to_owned(), 1), (Instant::now(), vec![dead, good]));
         let began = Instant::now();
@@ -649,7 +643,7 @@ mod tests {
             }
             accepted
         });
-        let transport = Arc::new(Transport::new());
+        let transport = Arc::new(Transport::new(Duration::from_secs(50)));
         let request = |bytes: usize| Outgoing {
             endpoint: Endpoint { tls: false, host: "127.0.0.1".to_owned(), port, path: String::new() },
             method: http::Method::POST,

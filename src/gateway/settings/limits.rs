@@ -24,11 +24,19 @@ pub struct Bounds {
     pub finish_grace: Duration,
     /// A kept connection without a request is closed after this.
     pub connection_idle: Duration,
+    /// A kept connection to a provider is closed after this.
+    pub pool_idle: Duration,
     /// A longer `Retry-After` moves on to the next target.
     pub retry_after_wait_max: Duration,
     /// Base of the full jitter before a same-target retry.
     pub retry_base: Duration,
     pub same_target_retries: u32,
+    /// Open at a time; one more is closed at once.
+    pub connections_max: usize,
+    /// Bytes a second that a request body must keep up on the whole.
+    pub body_rate_min: usize,
+    /// Bytes of all request bodies in memory.
+    pub bodies_bytes_max: usize,
     pub head_bytes_max: usize,
     pub body_bytes_max: usize,
     pub frame_bytes_max: usize,
@@ -155,9 +163,14 @@ impl Bounds {
             write_timeout: wait("write_timeout", &raw.write_timeout, secs(30)),
             finish_grace: wait("finish_grace", &raw.finish_grace, secs(5)),
             connection_idle: wait("connection_idle", &raw.connection_idle, secs(75)),
+            // Below the 75 s and 60 s that nginx and common load balancers keep theirs.
+            pool_idle: wait("pool_idle", &raw.pool_idle, secs(50)),
             retry_after_wait_max: wait("retry_after_wait_max", &raw.retry_after_wait_max, secs(5)),
             retry_base: wait("retry_base", &raw.retry_base, Duration::from_millis(250)),
             same_target_retries: raw.same_target_retries.unwrap_or(1),
+            connections_max: count("connections_max", raw.connections_max, 10_000, 1_000_000, faults),
+            body_rate_min: count("body_rate_min", raw.body_rate_min, 1000, 1 << 30, faults),
+            bodies_bytes_max: bytes("bodies_bytes_max", raw.bodies_bytes_max, 1 << 30, 1 << 40, faults),
             head_bytes_max: bytes("head_bytes_max", raw.head_bytes_max, 64 << 10, 1 << 20, faults),
             body_bytes_max: bytes("body_bytes_max", raw.body_bytes_max, 32 << 20, 1 << 30, faults),
             frame_bytes_max: bytes("frame_bytes_max", raw.frame_bytes_max, 1 << 20, 1 << 30, faults),
@@ -165,6 +178,13 @@ impl Bounds {
             output_bytes_max: bytes("output_bytes_max", raw.output_bytes_max, 16 << 20, 1 << 34, faults) as u64,
             records_max: raw.records_max.unwrap_or(100_000),
         };
+        if bounds.bodies_bytes_max < bounds.body_bytes_max {
+            faults.push(Fault::new(
+                "gateway.bodies_bytes_max",
+                format!("{} bytes for all bodies are less than body_bytes_max allows one", bounds.bodies_bytes_max),
+                "raise it, or lower gateway.body_bytes_max",
+            ));
+        }
         if bounds.same_target_retries > 1 {
             faults.push(Fault::new(
                 "gateway.same_target_retries",
@@ -173,6 +193,21 @@ impl Bounds {
             ));
         }
         bounds
+    }
+}
+
+fn count(name: &str, value: Option<u64>, default: usize, max: usize, faults: &mut Vec<Fault>) -> usize {
+    let Some(value) = value else { return default };
+    match usize::try_from(value) {
+        Ok(value) if (1..=max).contains(&value) => value,
+        _ => {
+            faults.push(Fault::new(
+                format!("gateway.{name}"),
+                format!("{value} is out of range"),
+                format!("write a number from 1 to {max}"),
+            ));
+            default
+        }
     }
 }
 

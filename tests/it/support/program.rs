@@ -104,6 +104,10 @@ impl Folder {
 }
 
 impl Up {
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("it still runs")
+    }
+
     /// Sends a signal by its name.
     pub async fn signal(&self, name: &str) {
         let id = self.child.id().expect("it still runs");

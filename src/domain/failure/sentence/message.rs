@@ -81,7 +81,7 @@ fn particular(fact: &Fact, cause: Cause) -> Option<String> {
             Some(format!("the bound is `{what}`, {}", bytes(*limit)))
         }
         Fact::Bound { what, limit } => Some(format!("the bound is `{what}`, {limit}")),
-        Fact::Stalled { at, limit_ms } => Some(format!("{} made no progress for {}", at.words(), duration(*limit_ms))),
+        Fact::Stalled { at, limit_ms } => Some(format!("{} {}", at.words(), duration(*limit_ms))),
         Fact::Nearest { names } if names.is_empty() => None,
         Fact::Nearest { names } => {
             let names = names.iter().map(|name| format!("`{}`", borrowed(name)));

@@ -3,7 +3,7 @@
 use super::words::Words;
 
 pub(super) const QUEUE_FULL: Words = Words {
-    what: "the gateway had as many requests waiting as it holds",
+    what: "the gateway held as many requests, or bytes of them, as it has room for",
     change: "client: wait and send it again; operator: add a replica or a target, since a longer \
              queue only makes the wait longer",
 };

@@ -1,0 +1,128 @@
+//! Compressed bodies, undone piece by piece.
+//!
+//! Owns the codings that are understood. Refuses to decide how much is too much:
+//! who pulls pieces does. No brotli: the decoder at hand grants a stream a window
+//! of a gigabyte if it asks.
+
+use bytes::{Buf as _, Bytes};
+use std::io::Read;
+
+/// Window of a zstd stream, as a power of two: 8 MiB (RFC 9659).
+const ZSTD_WINDOW_LOG_MAX: u32 = 23;
+
+/// A coding of `content-encoding`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Coding {
+    Gzip,
+    /// The format of zlib, as RFC 9110 has it.
+    Deflate,
+    Zstd,
+}
+
+/// What is left to inflate.
+pub struct Inflate(Box<dyn Read + Send>);
+
+impl Coding {
+    /// The names, for who has to be told.
+    pub const NAMES: &'static str = "gzip, deflate, zstd";
+
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        match name.to_ascii_lowercase().as_str() {
+            "gzip" | "x-gzip" => Some(Self::Gzip),
+            "deflate" => Some(Self::Deflate),
+            "zstd" => Some(Self::Zstd),
+            _ => None,
+        }
+    }
+}
+
+impl std::fmt::Debug for Inflate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inflate").finish_non_exhaustive()
+    }
+}
+
+impl Inflate {
+    /// Begins to undo `coding`.
+    ///
+    /// # Errors
+    /// The decoder could not be made.
+    pub fn new(coding: Coding, compressed: Bytes) -> std::io::Result<Self> {
+        let from = compressed.reader();
+        Ok(Self(match coding {
+            Coding::Gzip => Box::new(flate2::read::MultiGzDecoder::new(from)),
+            Coding::Deflate => Box::new(flate2::read::ZlibDecoder::new(from)),
+            Coding::Zstd => {
+                let mut decoder = zstd::stream::read::Decoder::new(from)?;
+                decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
+                Box::new(decoder)
+            }
+        }))
+    }
+
+    /// The next bytes, at most as many as `into` takes; 0 at the end.
+    ///
+    /// # Errors
+    /// The stream is broken or cut.
+    pub fn piece(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        self.0.read(into)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        encoder.write_all(bytes).expect("memory");
+        encoder.finish().expect("memory")
+    }
+
+    fn deflate(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
+        encoder.write_all(bytes).expect("memory");
+        encoder.finish().expect("memory")
+    }
+
+    fn all(coding: Coding, compressed: Vec<u8>) -> std::io::Result<Vec<u8>> {
+        let mut inflate = Inflate::new(coding, compressed.into())?;
+        let (mut out, mut piece) = (Vec::new(), [0; 777]);
+        loop {
+            match inflate.piece(&mut piece)? {
+                0 => return Ok(out),
+                read => out.extend_from_slice(&piece[..read]),
+            }
+        }
+    }
+
+    #[test]
+    fn each_coding_is_undone_and_a_broken_one_ends() {
+        let text = b"why do ropes go slack? ".repeat(500);
+        let zstd = zstd::stream::encode_all(&text[..], 3).expect("memory");
+        for (coding, compressed) in
+            [(Coding::Gzip, gzip(&text)), (Coding::Deflate, deflate(&text)), (Coding::Zstd, zstd)]
+        {
+            assert_eq!(all(coding, compressed.clone()).expect("whole"), text, "{coding:?}");
+            let half = compressed[..compressed.len() / 2].to_vec();
+            assert!(all(coding, half).ok().is_none_or(|got| got.len() < text.len()), "{coding:?}");
+            for at in 0..compressed.len().min(60) {
+                let mut odd = compressed.clone();
+                odd[at] ^= 0x55;
+                // It ends, one way or the other.
+                let _ = all(coding, odd);
+            }
+        }
+        assert_eq!(all(Coding::Gzip, [gzip(b"one "), gzip(b"two")].concat()).expect("two members"), b"one two");
+    }
+
+    #[test]
+    fn a_window_beyond_the_bound_is_refused_before_it_is_made() {
+        let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).expect("memory");
+        encoder.window_log(27).expect("a size");
+        encoder.write_all(&vec![b' '; 32 << 20]).expect("memory");
+        assert!(all(Coding::Zstd, encoder.finish().expect("memory")).is_err());
+    }
+}
