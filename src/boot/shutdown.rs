@@ -2,6 +2,7 @@
 
 use crate::boot::roles::Running;
 use anyhow::{Context as _, Result};
+use sd_notify::NotifyState;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -34,16 +35,20 @@ impl Signals {
 /// grace, INT within 5 s, a second one ends the waiting; HUP reloads.
 pub async fn run_until_signalled(running: Running, signals: Signals) {
     let Signals { mut term, mut interrupt, mut hangup } = signals;
+    tell(&[NotifyState::Ready]);
     let grace = loop {
         tokio::select! {
             _ = term.recv() => break running.gateway.settings().bounds.drain_grace,
             _ = interrupt.recv() => break INTERRUPT_GRACE.min(running.gateway.settings().bounds.drain_grace),
             _ = hangup.recv() => {
                 // Said in the log, either way; the signals that end the process wait for it no longer than a secret's command.
+                tell(&[NotifyState::Reloading, NotifyState::monotonic_usec_now().unwrap_or(NotifyState::MonotonicUsec(0))]);
                 let _ = running.reloader.reload().await;
+                tell(&[NotifyState::Ready]);
             }
         }
     };
+    tell(&[NotifyState::Stopping]);
     tracing::info!(target: "tautline::boot", grace_s = grace.as_secs(), running = running.gateway.lifecycle.running(), "draining");
     let hurry = async {
         tokio::select! {
@@ -53,6 +58,13 @@ pub async fn run_until_signalled(running: Running, signals: Signals) {
     };
     running.stop(grace, hurry).await;
     tracing::info!(target: "tautline::boot", "stopped");
+}
+
+/// Tells systemd, where it asked (`Type=notify`, sd_notify(3)); nobody else.
+fn tell(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::warn!(target: "tautline::boot", %error, "the service manager was not told");
+    }
 }
 
 fn listen(kind: SignalKind) -> Result<Signal> {

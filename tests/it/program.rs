@@ -289,3 +289,29 @@ async fn a_listener_that_others_can_reach_gets_a_key_that_is_shown_once_and_kept
     let _again = start().await;
     assert_eq!(folder.read("tautline-state/access.sha256"), kept, "the key of the first start goes on");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_manager_is_told_when_it_is_ready_reloads_and_stops() {
+    let folder = Folder::new();
+    let (port, admin) = (crate::support::closed_port(), crate::support::closed_port());
+    let text = format!("[gateway]\nlisten = \"127.0.0.1:{port}\"\n[admin]\nlisten = \"127.0.0.1:{admin}\"\n{BY_TASK}");
+    folder.write("tautline.toml", &text);
+    let path = folder.path().join("notify");
+    let socket = tokio::net::UnixDatagram::bind(&path).expect("a socket");
+    let told = async || {
+        let mut bytes = [0; 512];
+        let read = within("the notice", socket.recv(&mut bytes)).await.expect("a datagram");
+        String::from_utf8_lossy(&bytes[..read]).into_owned()
+    };
+    let path = path.display().to_string();
+    let environment = [("NOTIFY_SOCKET", path.as_str())];
+    let mut up = folder.spawn(&environment, &["up"], [port, admin]).await.unwrap_or_else(|said| panic!("{said}"));
+    assert_eq!(told().await.trim(), "READY=1");
+    up.signal("HUP").await;
+    let reloading = told().await;
+    assert!(reloading.contains("RELOADING=1") && reloading.contains("MONOTONIC_USEC="), "{reloading}");
+    assert_eq!(told().await.trim(), "READY=1");
+    up.signal("TERM").await;
+    assert_eq!(told().await.trim(), "STOPPING=1");
+    assert_eq!(up.ended().await.code(), Some(0));
+}
