@@ -10,6 +10,10 @@ use tokio::net::TcpStream;
 pub struct Client {
     stream: TcpStream,
     buf: Vec<u8>,
+    /// Of the chunk that is being read, its line end included.
+    chunk_left: usize,
+    /// The last bytes of the body, in which a frame may begin.
+    text: Vec<u8>,
 }
 
 /// What one answer took.
@@ -42,7 +46,7 @@ impl Client {
     pub async fn connect(addr: SocketAddr) -> std::io::Result<Self> {
         let stream = TcpStream::connect(addr).await?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, buf: Vec::with_capacity(64 << 10) })
+        Ok(Self { stream, buf: Vec::with_capacity(64 << 10), chunk_left: 0, text: Vec::new() })
     }
 
     async fn more(&mut self) -> std::io::Result<()> {
@@ -84,30 +88,68 @@ impl Client {
         self.buf.drain(..head);
         let (mut first, mut frames) = (None, 0);
         loop {
-            frames += memchr::memmem::find_iter(&self.buf, b"data: {").count();
+            let ended = self.unframe();
+            frames += self.count();
             if frames > 0 && first.is_none() {
                 first = Some(began.elapsed());
             }
-            if self.buf.ends_with(b"\r\n0\r\n\r\n") {
+            if ended {
                 return Ok(Took { whole: began.elapsed(), first: first.unwrap_or_default(), frames });
             }
-            // What may be the beginning of a frame or of the end stays.
-            let keep = self.buf.len().min(7);
-            let tail = self.buf.len() - keep;
-            let tail = if self.buf[tail..] == *b"data: {" { self.buf.len() - 6 } else { tail };
-            // Seven bytes hold no second whole "data: {" that was counted.
-            self.buf.drain(..tail);
             self.more().await?;
         }
     }
 
+    /// Takes the chunks that are there apart; true at the last one.
+    fn unframe(&mut self) -> bool {
+        let mut at = 0;
+        let ended = loop {
+            let body = self.chunk_left.saturating_sub(2).min(self.buf.len() - at);
+            self.text.extend_from_slice(&self.buf[at..at + body]);
+            let taken = if self.chunk_left - body <= 2 { self.chunk_left.min(self.buf.len() - at) } else { body };
+            self.chunk_left -= taken;
+            at += taken;
+            if self.chunk_left > 0 {
+                break false;
+            }
+            let Some(line) = memchr::memmem::find(&self.buf[at..], b"\r\n") else { break false };
+            let size = std::str::from_utf8(&self.buf[at..at + line]).ok();
+            let size = size.and_then(|size| usize::from_str_radix(size, 16).ok()).expect("a chunk's size");
+            if size == 0 {
+                if self.buf.len() < at + line + 4 {
+                    break false;
+                }
+                at += line + 4;
+                break true;
+            }
+            self.chunk_left = size + 2;
+            at += line + 2;
+        };
+        self.buf.drain(..at);
+        ended
+    }
+
+    /// Frames that begin in what was taken apart.
+    fn count(&mut self) -> usize {
+        const BEGINS: &[u8] = b"data: {";
+        let count = memchr::memmem::find_iter(&self.text, BEGINS).count();
+        let keep = self.text.len().min(BEGINS.len() - 1);
+        self.text.drain(..self.text.len() - keep);
+        count
+    }
+
     /// One request of which so many frames are read; the stream stays open.
     pub async fn ask_for(&mut self, request: &[u8], frames: usize) -> std::io::Result<()> {
-        self.head(request).await?;
-        while memchr::memmem::find_iter(&self.buf, b"data: {").count() < frames {
+        let head = self.head(request).await?;
+        self.buf.drain(..head);
+        let mut seen = 0;
+        loop {
+            self.unframe();
+            seen += self.count();
+            if seen >= frames {
+                return Ok(());
+            }
             self.more().await?;
         }
-        self.buf = Vec::new();
-        Ok(())
     }
 }

@@ -34,6 +34,9 @@ const QUEUE_MAX: usize = 8192;
 const QUEUE_FOR_FAILURES: usize = QUEUE_MAX / 4;
 /// Written in one transaction at most.
 const BATCH_MAX: usize = 256;
+/// What is settled within this of a record shares its transaction: one for each
+/// record would cost more than the request.
+const GATHER: Duration = Duration::from_millis(20);
 /// A batch of lines that stdout does not take within this is given up.
 const PRINT_MAX: Duration = Duration::from_secs(2);
 /// The oldest rows are removed after this many inserts, or a tenth of the table if that is less.
@@ -110,6 +113,14 @@ impl RecordWriter {
         let prune_every = PRUNE_EVERY.min(self.records_max / 10).max(1);
         let mut written = 0;
         while self.queue.recv_many(&mut queued, BATCH_MAX).await > 0 {
+            if !queued.iter().any(|one| matches!(one, Queued::Flush(_))) {
+                tokio::time::sleep(GATHER).await;
+                while queued.len() < BATCH_MAX
+                    && let Ok(one) = self.queue.try_recv()
+                {
+                    queued.push(one);
+                }
+            }
             let mut batch = Vec::with_capacity(queued.len());
             let mut flushes = Vec::new();
             for one in queued.drain(..) {
@@ -139,9 +150,11 @@ impl RecordWriter {
         if batch.is_empty() {
             return 0;
         }
-        print(batch, self.lines).await;
-        let count = batch.len() as u64;
-        if let Err(error) = write(&self.store, batch).await {
+        let body = |record: &Record| serde_json::to_string(record).expect("records always serialize");
+        let rows: Vec<Row> = batch.iter().map(|record| (record.as_ref(), body(record))).collect();
+        print(&rows, self.lines).await;
+        let count = rows.len() as u64;
+        if let Err(error) = write(&self.store, &rows).await {
             tracing::error!(target: "tautline::records", %error, lost = count, "records could not be written");
             for _ in 0..count {
                 RecordDropped.emit(&self.metrics);
@@ -151,15 +164,17 @@ impl RecordWriter {
     }
 }
 
+/// A record, and the JSON of it.
+type Row<'a> = (&'a Record, String);
+
 /// A reader of stdout that is gone or slow costs lines, not requests.
-async fn print(batch: &[Box<Record>], lines: Lines) {
+async fn print(rows: &[Row<'_>], lines: Lines) {
     let mut out = String::new();
-    for record in batch {
+    for (record, body) in rows {
         let level = record.cause().map_or(tracing::Level::INFO, level);
         match lines {
             Lines::Off => return,
             Lines::Json => {
-                let body = serde_json::to_string(record).expect("records always serialize");
                 let _ = writeln!(out, "{{\"level\":\"{level}\",\"event\":\"exchange\",{}", &body[1..]);
             }
             Lines::Text => {
@@ -186,20 +201,17 @@ async fn print(batch: &[Box<Record>], lines: Lines) {
     let _ = tokio::time::timeout(PRINT_MAX, written).await;
 }
 
-async fn write(store: &Store, batch: &[Box<Record>]) -> Result<(), sqlx::Error> {
-    let mut tx = store.pool().begin().await?;
-    for record in batch {
-        let body = serde_json::to_string(record).expect("records always serialize");
-        sqlx::query("INSERT OR REPLACE INTO gateway_records (id, outcome, route, cause, body) VALUES (?, ?, ?, ?, ?)")
-            .bind(&record.id)
-            .bind(record.outcome.as_str())
-            .bind(&record.route)
-            .bind(&record.cause)
-            .bind(body)
-            .execute(&mut *tx)
-            .await?;
-    }
-    tx.commit().await
+/// One statement, which is a transaction of its own: each statement more is a
+/// way to the database's thread and back.
+async fn write(store: &Store, rows: &[Row<'_>]) -> Result<(), sqlx::Error> {
+    let mut insert: sqlx::QueryBuilder<sqlx::Sqlite> =
+        sqlx::QueryBuilder::new("INSERT OR REPLACE INTO gateway_records (id, outcome, route, cause, body) ");
+    insert.push_values(rows, |mut row, (record, body)| {
+        row.push_bind(&record.id).push_bind(record.outcome.as_str());
+        row.push_bind(&record.route).push_bind(&record.cause).push_bind(body);
+    });
+    // Its text depends on the number of rows: not worth keeping.
+    insert.build().persistent(false).execute(store.pool()).await.map(|_| ())
 }
 
 async fn prune(store: &Store, keep: u64) -> Result<(), sqlx::Error> {
