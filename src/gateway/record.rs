@@ -39,7 +39,7 @@ const BATCH_MAX: usize = 256;
 const GATHER: Duration = Duration::from_millis(20);
 /// A batch of lines that stdout does not take within this is given up.
 const PRINT_MAX: Duration = Duration::from_secs(2);
-/// The oldest rows are removed after this many inserts, or a tenth of the table if that is less.
+/// The oldest rows are removed when there are so many too many, or a tenth of the table if that is less.
 const PRUNE_EVERY: u64 = 1024;
 /// Rows that one query returns at most.
 pub const PAGE_MAX: u32 = 1000;
@@ -108,10 +108,10 @@ impl RecordWriter {
     /// database refuses is logged and lost; the next one is tried.
     pub async fn run(mut self) {
         let mut queued = Vec::with_capacity(BATCH_MAX);
+        let mut rows = self.count().await;
         // A process that is restarted often would never come to it otherwise.
-        self.prune().await;
-        let prune_every = PRUNE_EVERY.min(self.records_max / 10).max(1);
-        let mut written = 0;
+        self.prune(&mut rows).await;
+        let slack = PRUNE_EVERY.min(self.records_max / 10).max(1);
         while self.queue.recv_many(&mut queued, BATCH_MAX).await > 0 {
             if !queued.iter().any(|one| matches!(one, Queued::Flush(_))) {
                 tokio::time::sleep(GATHER).await;
@@ -129,10 +129,9 @@ impl RecordWriter {
                     Queued::Flush(done) => flushes.push(done),
                 }
             }
-            written += self.write(&batch).await;
-            if written >= prune_every {
-                written = 0;
-                self.prune().await;
+            rows += self.write(&batch).await;
+            if rows >= self.records_max.saturating_add(slack) {
+                self.prune(&mut rows).await;
             }
             for done in flushes {
                 let _ = done.send(());
@@ -140,9 +139,24 @@ impl RecordWriter {
         }
     }
 
-    async fn prune(&self) {
-        if let Err(error) = prune(&self.store, self.records_max).await {
-            tracing::error!(target: "tautline::records", %error, "old records could not be removed");
+    /// Rows in the table. Asked once: to count them reads all of it.
+    async fn count(&self) -> u64 {
+        let counted = sqlx::query_scalar("SELECT COUNT(*) FROM gateway_records").fetch_one(self.store.pool()).await;
+        counted.map(i64::cast_unsigned).unwrap_or_else(|error| {
+            tracing::error!(target: "tautline::records", %error, "records could not be counted");
+            0
+        })
+    }
+
+    /// Removes the oldest of `rows` until there are `records_max`.
+    async fn prune(&self, rows: &mut u64) {
+        let excess = rows.saturating_sub(self.records_max);
+        if excess == 0 {
+            return;
+        }
+        match prune(&self.store, excess).await {
+            Ok(removed) => *rows = rows.saturating_sub(removed),
+            Err(error) => tracing::error!(target: "tautline::records", %error, "old records could not be removed"),
         }
     }
 
@@ -214,16 +228,16 @@ async fn write(store: &Store, rows: &[Row<'_>]) -> Result<(), sqlx::Error> {
     insert.build().persistent(false).execute(store.pool()).await.map(|_| ())
 }
 
-async fn prune(store: &Store, keep: u64) -> Result<(), sqlx::Error> {
-    let keep = i64::try_from(keep).unwrap_or(i64::MAX);
+/// Reads no more of the table than it removes.
+async fn prune(store: &Store, excess: u64) -> Result<u64, sqlx::Error> {
+    let excess = i64::try_from(excess).unwrap_or(i64::MAX);
     // Ids are ULIDs: their order is the order of time.
-    sqlx::query(
-        "DELETE FROM gateway_records WHERE id <= (SELECT id FROM gateway_records ORDER BY id DESC LIMIT 1 OFFSET ?)",
-    )
-    .bind(keep)
-    .execute(store.pool())
-    .await?;
-    Ok(())
+    let removed =
+        sqlx::query("DELETE FROM gateway_records WHERE id IN (SELECT id FROM gateway_records ORDER BY id LIMIT ?)")
+            .bind(excess)
+            .execute(store.pool())
+            .await?;
+    Ok(removed.rows_affected())
 }
 
 /// What to look for.
