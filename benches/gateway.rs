@@ -127,7 +127,7 @@ fn main() {
     let mut scale = if has("--quick") {
         Scale { rounds: 1, requests: 50, seconds: 1, paced: 5, unpaced: 2, idle: 20, against }
     } else {
-        Scale { rounds: 5, requests: 5000, seconds: 3, paced: 200, unpaced: 150, idle: 1000, against }
+        Scale { rounds: 5, requests: 15_000, seconds: 3, paced: 200, unpaced: 500, idle: 1000, against }
     };
     if let Some(rounds) = after("--rounds") {
         scale.rounds = rounds.parse().expect("--rounds takes a number");
