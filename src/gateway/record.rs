@@ -142,10 +142,10 @@ impl RecordWriter {
     /// Rows in the table. Asked once: to count them reads all of it.
     async fn count(&self) -> u64 {
         let counted = sqlx::query_scalar("SELECT COUNT(*) FROM gateway_records").fetch_one(self.store.pool()).await;
-        counted.map(i64::cast_unsigned).unwrap_or_else(|error| {
+        let known = counted.inspect_err(|error| {
             tracing::error!(target: "tautline::records", %error, "records could not be counted");
-            0
-        })
+        });
+        known.map_or(0, i64::cast_unsigned)
     }
 
     /// Removes the oldest of `rows` until there are `records_max`.
