@@ -18,7 +18,10 @@ use http::{HeaderValue, Method};
 use prometheus::Registry;
 use serde_json::{Value, json};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// Records that wait for the disk are waited for this long by who asks for one.
+const WRITTEN_MAX: Duration = Duration::from_secs(1);
 
 /// What the admin port shows.
 #[derive(Debug)]
@@ -146,13 +149,20 @@ impl Admin {
                 _ => return error(400, "known here: outcome, route, cause, before, limit"),
             }
         }
+        self.written().await;
         match record::list(&self.store, &wanted).await {
             Ok(page) => json_answer(200, &json!(page)),
             Err(_) => error(500, "the records cannot be read; see the log"),
         }
     }
 
+    /// What was settled before is in the table, unless the disk is slow.
+    async fn written(&self) {
+        let _ = tokio::time::timeout(WRITTEN_MAX, self.gateway.settling.sink.flush()).await;
+    }
+
     async fn record(&self, id: &str) -> Answer {
+        self.written().await;
         match record::find(&self.store, id).await {
             Ok(Some(record)) => json_answer(200, &json!(record)),
             Ok(None) => error(404, "no record has this id, or more than one ends in it"),

@@ -110,20 +110,26 @@ fn run(cli: Cli) -> Result<ExitCode> {
             };
             return explain::explain(&loaded, &id, json);
         }
-        Command::Demo => runtime()?.block_on(demo::demo())?,
+        Command::Demo => runtime(0)?.block_on(demo::demo())?,
         Command::Up | Command::Gateway => {
             let loaded = configured(cli.config.as_deref())?;
-            runtime()?.block_on(up(loaded))?;
+            let workers = loaded.as_ref().map_or(0, |loaded| loaded.gateway.bounds.worker_threads);
+            runtime(workers)?.block_on(up(loaded))?;
         }
-        Command::Sim { listen } => runtime()?.block_on(simulate(listen))?,
+        Command::Sim { listen } => runtime(0)?.block_on(simulate(listen))?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime> {
+/// `workers`: threads; 0 leaves their number to the cores.
+fn runtime(workers: usize) -> Result<tokio::runtime::Runtime> {
     // Before anything asks for TLS; an error means that it is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("failed to start the runtime")
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if workers > 0 {
+        builder.worker_threads(workers);
+    }
+    builder.enable_all().build().context("failed to start the runtime")
 }
 
 /// The named file, else `tautline.toml` if there is one, else nothing.

@@ -136,6 +136,7 @@ fn at_restart(started: &Loaded, now: &Loaded) -> Vec<&'static str> {
         ("gateway.connection_idle", a.connection_idle != b.connection_idle),
         ("gateway.head_bytes_max", a.head_bytes_max != b.head_bytes_max),
         ("gateway.records_max", a.records_max != b.records_max),
+        ("gateway.worker_threads", a.worker_threads != b.worker_threads),
     ]
     .into_iter()
     .filter_map(|(key, differs)| differs.then_some(key))

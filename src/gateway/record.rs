@@ -34,9 +34,12 @@ const QUEUE_MAX: usize = 8192;
 const QUEUE_FOR_FAILURES: usize = QUEUE_MAX / 4;
 /// Written in one transaction at most.
 const BATCH_MAX: usize = 256;
+/// What is settled within this of a record shares its transaction: one for each
+/// record would cost more than the request.
+const GATHER: Duration = Duration::from_millis(20);
 /// A batch of lines that stdout does not take within this is given up.
 const PRINT_MAX: Duration = Duration::from_secs(2);
-/// The oldest rows are removed after this many inserts, or a tenth of the table if that is less.
+/// The oldest rows are removed when there are so many too many, or a tenth of the table if that is less.
 const PRUNE_EVERY: u64 = 1024;
 /// Rows that one query returns at most.
 pub const PAGE_MAX: u32 = 1000;
@@ -105,11 +108,19 @@ impl RecordWriter {
     /// database refuses is logged and lost; the next one is tried.
     pub async fn run(mut self) {
         let mut queued = Vec::with_capacity(BATCH_MAX);
+        let mut rows = self.count().await;
         // A process that is restarted often would never come to it otherwise.
-        self.prune().await;
-        let prune_every = PRUNE_EVERY.min(self.records_max / 10).max(1);
-        let mut written = 0;
+        self.prune(&mut rows).await;
+        let slack = PRUNE_EVERY.min(self.records_max / 10).max(1);
         while self.queue.recv_many(&mut queued, BATCH_MAX).await > 0 {
+            if !queued.iter().any(|one| matches!(one, Queued::Flush(_))) {
+                tokio::time::sleep(GATHER).await;
+                while queued.len() < BATCH_MAX
+                    && let Ok(one) = self.queue.try_recv()
+                {
+                    queued.push(one);
+                }
+            }
             let mut batch = Vec::with_capacity(queued.len());
             let mut flushes = Vec::new();
             for one in queued.drain(..) {
@@ -118,10 +129,9 @@ impl RecordWriter {
                     Queued::Flush(done) => flushes.push(done),
                 }
             }
-            written += self.write(&batch).await;
-            if written >= prune_every {
-                written = 0;
-                self.prune().await;
+            rows += self.write(&batch).await;
+            if rows >= self.records_max.saturating_add(slack) {
+                self.prune(&mut rows).await;
             }
             for done in flushes {
                 let _ = done.send(());
@@ -129,9 +139,24 @@ impl RecordWriter {
         }
     }
 
-    async fn prune(&self) {
-        if let Err(error) = prune(&self.store, self.records_max).await {
-            tracing::error!(target: "tautline::records", %error, "old records could not be removed");
+    /// Rows in the table. Asked once: to count them reads all of it.
+    async fn count(&self) -> u64 {
+        let counted = sqlx::query_scalar("SELECT COUNT(*) FROM gateway_records").fetch_one(self.store.pool()).await;
+        let known = counted.inspect_err(|error| {
+            tracing::error!(target: "tautline::records", %error, "records could not be counted");
+        });
+        known.map_or(0, i64::cast_unsigned)
+    }
+
+    /// Removes the oldest of `rows` until there are `records_max`.
+    async fn prune(&self, rows: &mut u64) {
+        let excess = rows.saturating_sub(self.records_max);
+        if excess == 0 {
+            return;
+        }
+        match prune(&self.store, excess).await {
+            Ok(removed) => *rows = rows.saturating_sub(removed),
+            Err(error) => tracing::error!(target: "tautline::records", %error, "old records could not be removed"),
         }
     }
 
@@ -139,9 +164,11 @@ impl RecordWriter {
         if batch.is_empty() {
             return 0;
         }
-        print(batch, self.lines).await;
-        let count = batch.len() as u64;
-        if let Err(error) = write(&self.store, batch).await {
+        let body = |record: &Record| serde_json::to_string(record).expect("records always serialize");
+        let rows: Vec<Row> = batch.iter().map(|record| (record.as_ref(), body(record))).collect();
+        print(&rows, self.lines).await;
+        let count = rows.len() as u64;
+        if let Err(error) = write(&self.store, &rows).await {
             tracing::error!(target: "tautline::records", %error, lost = count, "records could not be written");
             for _ in 0..count {
                 RecordDropped.emit(&self.metrics);
@@ -151,15 +178,17 @@ impl RecordWriter {
     }
 }
 
+/// A record, and the JSON of it.
+type Row<'a> = (&'a Record, String);
+
 /// A reader of stdout that is gone or slow costs lines, not requests.
-async fn print(batch: &[Box<Record>], lines: Lines) {
+async fn print(rows: &[Row<'_>], lines: Lines) {
     let mut out = String::new();
-    for record in batch {
+    for (record, body) in rows {
         let level = record.cause().map_or(tracing::Level::INFO, level);
         match lines {
             Lines::Off => return,
             Lines::Json => {
-                let body = serde_json::to_string(record).expect("records always serialize");
                 let _ = writeln!(out, "{{\"level\":\"{level}\",\"event\":\"exchange\",{}", &body[1..]);
             }
             Lines::Text => {
@@ -186,32 +215,29 @@ async fn print(batch: &[Box<Record>], lines: Lines) {
     let _ = tokio::time::timeout(PRINT_MAX, written).await;
 }
 
-async fn write(store: &Store, batch: &[Box<Record>]) -> Result<(), sqlx::Error> {
-    let mut tx = store.pool().begin().await?;
-    for record in batch {
-        let body = serde_json::to_string(record).expect("records always serialize");
-        sqlx::query("INSERT OR REPLACE INTO gateway_records (id, outcome, route, cause, body) VALUES (?, ?, ?, ?, ?)")
-            .bind(&record.id)
-            .bind(record.outcome.as_str())
-            .bind(&record.route)
-            .bind(&record.cause)
-            .bind(body)
-            .execute(&mut *tx)
-            .await?;
-    }
-    tx.commit().await
+/// One statement, which is a transaction of its own: each statement more is a
+/// way to the database's thread and back.
+async fn write(store: &Store, rows: &[Row<'_>]) -> Result<(), sqlx::Error> {
+    let mut insert: sqlx::QueryBuilder<sqlx::Sqlite> =
+        sqlx::QueryBuilder::new("INSERT OR REPLACE INTO gateway_records (id, outcome, route, cause, body) ");
+    insert.push_values(rows, |mut row, (record, body)| {
+        row.push_bind(&record.id).push_bind(record.outcome.as_str());
+        row.push_bind(&record.route).push_bind(&record.cause).push_bind(body);
+    });
+    // Its text depends on the number of rows: not worth keeping.
+    insert.build().persistent(false).execute(store.pool()).await.map(|_| ())
 }
 
-async fn prune(store: &Store, keep: u64) -> Result<(), sqlx::Error> {
-    let keep = i64::try_from(keep).unwrap_or(i64::MAX);
+/// Reads no more of the table than it removes.
+async fn prune(store: &Store, excess: u64) -> Result<u64, sqlx::Error> {
+    let excess = i64::try_from(excess).unwrap_or(i64::MAX);
     // Ids are ULIDs: their order is the order of time.
-    sqlx::query(
-        "DELETE FROM gateway_records WHERE id <= (SELECT id FROM gateway_records ORDER BY id DESC LIMIT 1 OFFSET ?)",
-    )
-    .bind(keep)
-    .execute(store.pool())
-    .await?;
-    Ok(())
+    let removed =
+        sqlx::query("DELETE FROM gateway_records WHERE id IN (SELECT id FROM gateway_records ORDER BY id LIMIT ?)")
+            .bind(excess)
+            .execute(store.pool())
+            .await?;
+    Ok(removed.rows_affected())
 }
 
 /// What to look for.

@@ -9,6 +9,7 @@ use crate::domain::failure::Observation;
 use crate::gateway::settings::Endpoint;
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use parking_lot::Mutex;
 use pingora_core::connectors::{ConnectorOptions, TransportConnector};
@@ -267,8 +268,7 @@ impl Transport {
             return;
         }
         let transport = Arc::clone(self);
-        // Ends by itself within RETIRE_MAX; nobody waits for it.
-        tokio::spawn(async move {
+        let mut retiring = Box::pin(async move {
             let rest = async {
                 let mut left = PIECE;
                 while let Ok(Some(bytes)) = upstream.session.read_body_ref().await {
@@ -287,6 +287,11 @@ impl Transport {
                 }
             }
         });
+        // Nearly always its end is here already, and no task is needed.
+        if retiring.as_mut().now_or_never().is_none() {
+            // Ends by itself within RETIRE_MAX; nobody waits for it.
+            tokio::spawn(retiring);
+        }
     }
 }
 

@@ -5,6 +5,9 @@ use super::raw::{RawDeadline, RawDeadlines, RawGateway};
 use crate::domain::deadline::{Clock, LimitSource};
 use std::time::Duration;
 
+/// More threads than this are a slip of the pen.
+const WORKER_THREADS_MAX: usize = 1024;
+
 /// The named bounds and waits of `[gateway]`. Bytes are bytes.
 #[derive(Debug, Clone)]
 pub struct Bounds {
@@ -44,6 +47,8 @@ pub struct Bounds {
     pub output_bytes_max: u64,
     /// Rows kept in the table of records.
     pub records_max: u64,
+    /// Threads that carry requests; 0: one for each core.
+    pub worker_threads: usize,
 }
 
 /// One clock's setting at one level of the configuration.
@@ -177,12 +182,20 @@ impl Bounds {
             journal_bytes_max: bytes("journal_bytes_max", raw.journal_bytes_max, 8 << 20, 1 << 30, faults),
             output_bytes_max: bytes("output_bytes_max", raw.output_bytes_max, 16 << 20, 1 << 34, faults) as u64,
             records_max: raw.records_max.unwrap_or(100_000),
+            worker_threads: raw.worker_threads.unwrap_or(0),
         };
         if bounds.bodies_bytes_max < bounds.body_bytes_max {
             faults.push(Fault::new(
                 "gateway.bodies_bytes_max",
                 format!("{} bytes for all bodies are less than body_bytes_max allows one", bounds.bodies_bytes_max),
                 "raise it, or lower gateway.body_bytes_max",
+            ));
+        }
+        if bounds.worker_threads > WORKER_THREADS_MAX {
+            faults.push(Fault::new(
+                "gateway.worker_threads",
+                format!("{} threads are more than {WORKER_THREADS_MAX}", bounds.worker_threads),
+                "write 0 for one on each core, or a small number",
             ));
         }
         if bounds.same_target_retries > 1 {

@@ -47,6 +47,7 @@ pub struct RawGateway {
     pub journal_bytes_max: Option<u64>,
     pub output_bytes_max: Option<u64>,
     pub records_max: Option<u64>,
+    pub worker_threads: Option<usize>,
 }
 
 /// `tls = { certificate, key }`: PEM files.
