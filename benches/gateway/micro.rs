@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tautline::boot::config;
 use tautline::domain::failure::{Evidence, Observation, classify};
 use tautline::gateway::intake::{OnDemand, intake};
-use tautline::gateway::plan::{PlanInput, plan};
+use tautline::gateway::plan::plan;
 use tautline::gateway::provider::catalog::Catalog;
 use tautline::wire::chat::read_chunk;
 use tautline::wire::sse::SseDecoder;
@@ -49,17 +49,7 @@ pub fn run(quick: bool) -> Value {
         Box::new(move || {
             let understood =
                 intake(&settings, &catalog, &on_demand, &headers, black_box(body)).expect("a good request");
-            let planned = plan(&PlanInput {
-                candidates: &understood.candidates,
-                needs: &understood.needs,
-                input_tokens: understood.chat.input_tokens(),
-                input_tokens_least: understood.chat.input_tokens_least(),
-                output_tokens_max: understood.chat.output_tokens_max,
-                stream: understood.chat.stream,
-                global: &settings.deadlines,
-                task: &understood.task_deadlines,
-                budget: understood.budget,
-            });
+            let planned = plan(&understood.plan_input(&settings));
             black_box(planned.expect("a plan"));
         })
     });

@@ -4,7 +4,7 @@ use crate::boot::config::{self, DEFAULT_FILE, Loaded};
 use crate::boot::{demo, explain, files, init, roles, shutdown};
 use crate::domain::record::PlanRecord;
 use crate::gateway::intake::{OnDemand, intake};
-use crate::gateway::plan::{PlanInput, plan};
+use crate::gateway::plan::plan;
 use crate::gateway::provider::catalog::Catalog;
 use crate::sim::{Sim, SimSettings};
 use crate::telemetry::{LogFormat, init_logs};
@@ -213,17 +213,7 @@ fn print_plan(config: Option<&Path>, request: &Path, task: Option<&str>, json: b
             return Ok(ExitCode::FAILURE);
         }
     };
-    let planned = plan(&PlanInput {
-        candidates: &understood.candidates,
-        needs: &understood.needs,
-        input_tokens: understood.chat.input_tokens(),
-        input_tokens_least: understood.chat.input_tokens_least(),
-        output_tokens_max: understood.chat.output_tokens_max,
-        stream: understood.chat.stream,
-        global: &settings.deadlines,
-        task: &understood.task_deadlines,
-        budget: understood.budget,
-    });
+    let planned = plan(&understood.plan_input(settings));
     let (record, refused) = match planned {
         Ok(itinerary) => (itinerary.record, None),
         Err(unplanned) => (unplanned.record, Some(unplanned.observation)),

@@ -18,7 +18,7 @@ use crate::gateway::events::{ExchangeSpan, FellBack};
 use crate::gateway::intake::{Request, intake};
 use crate::gateway::journal::{Ending, Entry, ErrorAnswer, Journal};
 use crate::gateway::lifecycle::Running;
-use crate::gateway::plan::{Itinerary, PlanInput, Step, plan};
+use crate::gateway::plan::{Itinerary, Step, plan};
 use crate::gateway::settings::{Auth, Settings};
 use crate::gateway::settle::{Open, fixed_answer, ms};
 use crate::gateway::state::Gateway;
@@ -110,18 +110,7 @@ pub fn begin(gateway: &Arc<Gateway>, admitted: Admitted, mut open: Open) -> Resu
     };
     let chat = &request.chat;
     open.identify(&chat.model, &request.route, &request.task, request.task_reason, chat.stream);
-    let input = PlanInput {
-        candidates: &request.candidates,
-        needs: &request.needs,
-        input_tokens: chat.input_tokens(),
-        input_tokens_least: chat.input_tokens_least(),
-        output_tokens_max: chat.output_tokens_max,
-        stream: chat.stream,
-        global: &settings.deadlines,
-        task: &request.task_deadlines,
-        budget: request.budget,
-    };
-    let itinerary = match plan(&input) {
+    let itinerary = match plan(&request.plan_input(&settings)) {
         Ok(itinerary) => itinerary,
         Err(unplanned) => {
             open.record.plan = unplanned.record;

@@ -2,12 +2,13 @@
 //!
 //! Owns the reading of what the client wants and the resolution of the name it
 //! sent. Refuses to order or reject targets (`plan` does). Invariant: the body
-//! is parsed once and kept as bytes for the life of the exchange.
+//! is kept as the client's bytes for the life of the exchange.
 
 use crate::domain::failure::Observation;
 use crate::domain::ids::{RouteName, TargetName};
 use crate::domain::task::{Task, TaskReason};
 use crate::domain::usage::Price;
+use crate::gateway::plan::PlanInput;
 use crate::gateway::provider::catalog::Catalog;
 use crate::gateway::settings::{
     Capabilities, Deadlines, Params, Provider, RouteKind, Settings, Target, built_in, nearest,
@@ -40,6 +41,24 @@ pub struct Request {
     pub report: bool,
     /// Capabilities that body and task together demand.
     pub needs: Vec<Need>,
+}
+
+impl Request {
+    /// What `plan` decides from: the same for an exchange and for `tautline plan`.
+    #[must_use]
+    pub fn plan_input<'a>(&'a self, settings: &'a Settings) -> PlanInput<'a> {
+        PlanInput {
+            candidates: &self.candidates,
+            needs: &self.needs,
+            input_tokens: self.chat.input_tokens(),
+            input_tokens_least: self.chat.input_tokens_least(),
+            output_tokens_max: self.chat.output_tokens_max,
+            stream: self.chat.stream,
+            global: &settings.deadlines,
+            task: &self.task_deadlines,
+            budget: self.budget,
+        }
+    }
 }
 
 /// What is known of a request that was refused while it was being understood.
