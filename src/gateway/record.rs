@@ -160,6 +160,7 @@ impl RecordWriter {
         }
     }
 
+    /// How many rows the table gained.
     async fn write(&self, batch: &[Box<Record>]) -> u64 {
         if batch.is_empty() {
             return 0;
@@ -173,6 +174,8 @@ impl RecordWriter {
             for _ in 0..count {
                 RecordDropped.emit(&self.metrics);
             }
+            // Counted as rows, they would have as many good ones pruned.
+            return 0;
         }
         count
     }
