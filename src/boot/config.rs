@@ -9,7 +9,7 @@ mod otlp;
 pub(super) mod secrets;
 
 use crate::gateway::record::Lines;
-use crate::gateway::settings::{Fault, RawDeadlines, RawGateway, RawSettings, Settings};
+use crate::gateway::settings::{Fault, Outside, RawDeadlines, RawGateway, RawSettings, Settings};
 use crate::serve::Certificate;
 use crate::telemetry::otlp::OtlpSettings;
 use crate::telemetry::{LogFormat, check_filter};
@@ -116,7 +116,9 @@ pub fn parse(source: &str, text: &str) -> Result<Loaded, Faults> {
             PathBuf::new()
         }
     };
-    let gateway = Settings::check(&raw, &secrets::resolve).map_err(|more| faults.extend(more)).ok();
+    let gateway = Settings::check(&raw, &Outside { resolve: &secrets::resolve, read: &|path| std::fs::read(path) })
+        .map_err(|more| faults.extend(more))
+        .ok();
     let certificate = gateway.as_ref().and_then(|gateway| certificate(gateway, &mut faults));
     if admin_listen.port() != 0 && gateway.as_ref().is_some_and(|gateway| gateway.listen.contains(&admin_listen)) {
         let problem = format!("{admin_listen} is an address of the gateway, too");

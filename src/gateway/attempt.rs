@@ -491,7 +491,7 @@ impl Attempt {
     /// A connection that breaks after the finish takes nothing away: a missing
     /// `[DONE]` is no failure.
     fn broke(&mut self, observation: Observation) {
-        if self.is_finished() && matches!(observation, Observation::Broken { .. }) {
+        if self.is_finished() && observation.is_break() {
             self.ended();
         } else {
             self.fail(observation);

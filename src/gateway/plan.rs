@@ -141,7 +141,7 @@ fn clocks(limits: &Limits) -> Vec<PlanClock> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gateway::settings::{RawProvider, RawSettings, RawTarget, Settings};
+    use crate::gateway::settings::{Outside, RawProvider, RawSettings, RawTarget, Settings};
 
     /// Name, window, capabilities.
     type Sketch<'a> = (&'a str, Option<u64>, Option<&'a [&'a str]>);
@@ -168,7 +168,7 @@ mod tests {
                 },
             );
         }
-        let settings = Settings::check(&raw, &|_| Err(String::new())).expect("valid");
+        let settings = Settings::check(&raw, &Outside::nothing()).expect("valid");
         list.iter().map(|(name, ..)| (Arc::clone(&settings.targets[*name]), "listed".to_owned())).collect()
     }
 

@@ -52,7 +52,7 @@ impl Gateway {
             metrics: Arc::clone(&settling.metrics),
             settling,
             bodies: Bodies::new(settings.bounds.bodies_bytes_max),
-            transport: Arc::new(Transport::new(settings.bounds.pool_idle)),
+            transport: Arc::new(Transport::new(settings.bounds.pool_idle, settings.bounds.pool_age_max)),
             settings: watch::Sender::new(settings),
             memory: Memory::default(),
             catalog: Catalog::default(),

@@ -40,7 +40,8 @@ fn cause_of(evidence: &Evidence) -> Cause {
         Observation::Dns { .. } => Cause::Dns,
         Observation::Connect { errno, .. } => connect_cause(*errno),
         Observation::Tls { .. } => Cause::Tls,
-        Observation::Broken { errno } => broken_cause(evidence, *errno),
+        Observation::Broken { errno } => broken_cause(evidence, errno.is_some()),
+        Observation::StreamReset { .. } => broken_cause(evidence, true),
         Observation::Refused { kind, .. } => refusal_cause(*kind, evidence),
         Observation::ErrorFrame { .. } => Cause::ErrorEvent,
         Observation::ErrorPayload { .. } => Cause::ErrorPayload,
@@ -60,13 +61,13 @@ fn connect_cause(errno: Option<i32>) -> Cause {
 }
 
 /// No byte of an answer: `reset_before_headers`, ended or reset alike. After
-/// that an errno is a reset and a plain end is an early one. A head that stops
+/// that an errno or an HTTP/2 code is a reset and a plain end is an early one. A head that stops
 /// half way is a broken answer, not a missing one.
-const fn broken_cause(evidence: &Evidence, errno: Option<i32>) -> Cause {
-    match (evidence.headers_seen, errno) {
+const fn broken_cause(evidence: &Evidence, reset: bool) -> Cause {
+    match (evidence.headers_seen, reset) {
         (false, _) => Cause::ResetBeforeHeaders,
-        (true, Some(_)) => Cause::Reset,
-        (true, None) => Cause::EarlyEnd,
+        (true, true) => Cause::Reset,
+        (true, false) => Cause::EarlyEnd,
     }
 }
 
@@ -175,6 +176,7 @@ fn observation_facts(evidence: &Evidence, facts: &mut Vec<Fact>) {
             facts.push(detail(text));
         }
         Observation::Broken { errno } => facts.push(errno.map_or(Fact::ClosedByTarget, errno_fact)),
+        Observation::StreamReset { code } => facts.push(http2_fact(*code)),
         Observation::Refused { .. } | Observation::ErrorFrame { .. } | Observation::ErrorPayload { .. } => {
             refusal_facts(evidence, facts);
         }
@@ -217,6 +219,28 @@ fn errno_fact(errno: i32) -> Fact {
     let text = std::io::Error::from_raw_os_error(errno).to_string();
     let name = text.split(" (os error").next().unwrap_or_default().to_owned();
     Fact::Errno { errno, name }
+}
+
+/// The names of RFC 9113, section 7.
+fn http2_fact(code: u32) -> Fact {
+    const NAMES: [&str; 14] = [
+        "NO_ERROR",
+        "PROTOCOL_ERROR",
+        "INTERNAL_ERROR",
+        "FLOW_CONTROL_ERROR",
+        "SETTINGS_TIMEOUT",
+        "STREAM_CLOSED",
+        "FRAME_SIZE_ERROR",
+        "REFUSED_STREAM",
+        "CANCEL",
+        "COMPRESSION_ERROR",
+        "CONNECT_ERROR",
+        "ENHANCE_YOUR_CALM",
+        "INADEQUATE_SECURITY",
+        "HTTP_1_1_REQUIRED",
+    ];
+    let name = NAMES.get(code as usize).copied().unwrap_or("UNKNOWN");
+    Fact::Http2 { code, name: name.to_owned() }
 }
 
 const fn raw_of(evidence: &Evidence) -> Raw {

@@ -172,6 +172,11 @@ pub enum Observation {
     Broken {
         errno: Option<i32>,
     },
+    /// An HTTP/2 stream, or its connection, was ended by its server with this
+    /// error code (RFC 9113, section 7).
+    StreamReset {
+        code: u32,
+    },
     Refused {
         kind: RefusalKind,
         status: u16,
@@ -198,6 +203,14 @@ pub enum Observation {
         detail: String,
     },
     Empty,
+}
+
+impl Observation {
+    /// The connection or stream ended before the answer did.
+    #[must_use]
+    pub const fn is_break(&self) -> bool {
+        matches!(self, Self::Broken { .. } | Self::StreamReset { .. })
+    }
 }
 
 /// One line of evidence in a record.
@@ -239,6 +252,10 @@ pub enum Fact {
         finish: bool,
     },
     ReusedConnection,
+    Http2 {
+        code: u32,
+        name: String,
+    },
     ClosedByTarget,
     ClosedByClient,
     Field {

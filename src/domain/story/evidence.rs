@@ -18,6 +18,7 @@ pub(super) fn fact(fact: &Fact) -> String {
             duration(*elapsed_ms)
         ),
         Fact::Errno { errno, name } => format!("the system said: {name} (errno {errno})"),
+        Fact::Http2 { code, name } => format!("it ended the HTTP/2 stream with {name} ({code})"),
         Fact::HttpStatus { status } => format!("the target's status was {status}"),
         Fact::Vendor { code, param, message } => vendor(code.as_deref(), param.as_deref(), message.as_deref()),
         Fact::RetryAfter { ms } => format!("the target asked us to wait {}", duration(*ms)),

@@ -73,7 +73,7 @@ pub fn outgoing(target: &Target, credential: Credential, client: &HeaderMap, bod
     }
     headers.extend(target.provider.headers.iter().cloned());
     Outgoing {
-        endpoint: target.provider.endpoint.clone(),
+        reach: Arc::clone(&target.provider.reach),
         method: http::Method::POST,
         path: "/chat/completions",
         headers,

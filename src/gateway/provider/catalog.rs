@@ -92,7 +92,7 @@ async fn fetch(provider: &Provider, transport: &Arc<Transport>) -> Result<Vec<St
     }
     headers.push((http::header::ACCEPT, http::HeaderValue::from_static("application/json")));
     let request = Outgoing {
-        endpoint: provider.endpoint.clone(),
+        reach: Arc::clone(&provider.reach),
         method: http::Method::GET,
         path: "/models",
         headers,

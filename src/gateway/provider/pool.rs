@@ -169,7 +169,7 @@ pub fn bearer(key: &Secret<String>) -> http::HeaderValue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gateway::settings::{RawProvider, RawSettings, RawTarget, Resolved, Settings};
+    use crate::gateway::settings::{Outside, RawProvider, RawSettings, RawTarget, Resolved, Settings};
     use std::collections::BTreeMap;
     use std::sync::Arc;
 
@@ -191,11 +191,8 @@ mod tests {
                 RawTarget { provider: Some("p".into()), model: Some("m".into()), ..RawTarget::default() },
             );
         }
-        Settings::check(&raw, &|reference| {
-            Ok(Resolved { secret: Secret::new(reference.to_owned()), renew_after: None })
-        })
-        .expect("valid")
-        .targets
+        let resolve = |reference: &str| Ok(Resolved { secret: Secret::new(reference.to_owned()), renew_after: None });
+        Settings::check(&raw, &Outside { resolve: &resolve, ..Outside::nothing() }).expect("valid").targets
     }
 
     #[test]

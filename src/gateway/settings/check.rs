@@ -1,7 +1,8 @@
 //! From what the file says to what the gateway runs on.
 
-use super::limits::{Bounds, Deadlines, Endpoint};
-use super::raw::{RawModel, RawPrice, RawProvider, RawRoute, RawSettings, RawTarget};
+use super::limits::{Bounds, Deadlines};
+use super::raw::{RawGateway, RawModel, RawPrice, RawProvider, RawRoute, RawSettings, RawTarget};
+use super::reach::{Outside, Reach, reach};
 use super::{Fault, Key, Resolved, built_in, nearest};
 use crate::domain::ids::{ProviderName, RouteName, TargetName};
 use crate::domain::secret::Secret;
@@ -41,7 +42,7 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Provider {
     pub name: ProviderName,
-    pub endpoint: Endpoint,
+    pub reach: Arc<Reach>,
     pub auth: Auth,
     /// Patterns of model names it serves; `None`: ask its `GET /models`.
     pub models: Option<Vec<String>>,
@@ -148,12 +149,12 @@ impl Settings {
         self.providers.values().any(|provider| matches!(provider.auth, Auth::Client))
     }
 
-    /// Checks everything and reports all faults together. `resolve` turns a
-    /// secret reference into the secret or says why it cannot.
+    /// Checks everything and reports all faults together.
     ///
     /// # Errors
     /// Every fault found, in the order of the sections.
-    pub fn check(raw: &RawSettings, resolve: &dyn Fn(&str) -> Result<Resolved, String>) -> Result<Self, Vec<Fault>> {
+    pub fn check(raw: &RawSettings, outside: &Outside<'_>) -> Result<Self, Vec<Fault>> {
+        let resolve = outside.resolve;
         let mut faults = Vec::new();
         let bounds = Bounds::read(&raw.gateway, &mut faults);
         let deadlines = Deadlines::read(&raw.deadlines, "deadlines", &mut faults);
@@ -162,7 +163,7 @@ impl Settings {
         let listen_h2c = addresses("gateway.listen_h2c", &h2c, &mut faults);
         let tls = raw.gateway.tls.as_ref().map(|tls| (PathBuf::from(&tls.certificate), PathBuf::from(&tls.key)));
         let access = access(raw, resolve, &mut faults);
-        let providers = providers(raw, resolve, &mut faults);
+        let providers = providers(raw, outside, &mut faults);
         let targets = targets(raw, &providers, &mut faults);
         let tasks = tasks(raw, &targets, &mut faults);
         let routes = routes(raw, &targets, &tasks, &mut faults);
@@ -248,11 +249,7 @@ fn access(raw: &RawSettings, resolve: &dyn Fn(&str) -> Result<Resolved, String>,
     }
 }
 
-fn providers(
-    raw: &RawSettings,
-    resolve: &dyn Fn(&str) -> Result<Resolved, String>,
-    faults: &mut Vec<Fault>,
-) -> BTreeMap<String, Arc<Provider>> {
+fn providers(raw: &RawSettings, outside: &Outside<'_>, faults: &mut Vec<Fault>) -> BTreeMap<String, Arc<Provider>> {
     let mut providers = BTreeMap::new();
     let mut claims: BTreeMap<&str, &str> = BTreeMap::new();
     for (name, raw_provider) in &raw.providers {
@@ -265,7 +262,7 @@ fn providers(
                 ));
             }
         }
-        if let Some(provider) = provider(name, raw_provider, resolve, faults) {
+        if let Some(provider) = provider(name, raw_provider, &raw.gateway, outside, faults) {
             providers.insert(name.clone(), Arc::new(provider));
         }
     }
@@ -275,9 +272,11 @@ fn providers(
 fn provider(
     name: &str,
     raw: &RawProvider,
-    resolve: &dyn Fn(&str) -> Result<Resolved, String>,
+    gateway: &RawGateway,
+    outside: &Outside<'_>,
     faults: &mut Vec<Fault>,
 ) -> Option<Provider> {
+    let resolve = outside.resolve;
     let key = |field: &str| format!("providers.{name}.{field}");
     match raw.dialect.as_deref() {
         Some("openai" | "sim") => {}
@@ -288,17 +287,7 @@ fn provider(
         )),
         None => faults.push(Fault::new(key("dialect"), "is missing", "write dialect = \"openai\"")),
     }
-    let endpoint = match raw.base_url.as_deref().map(Endpoint::parse) {
-        Some(Ok(endpoint)) => Some(endpoint),
-        Some(Err(problem)) => {
-            faults.push(Fault::new(key("base_url"), problem, "write it as \"https://host/v1\""));
-            None
-        }
-        None => {
-            faults.push(Fault::new(key("base_url"), "is missing", "write base_url = \"https://host/v1\""));
-            None
-        }
-    };
+    let reach = reach(name, raw, gateway, outside, faults);
     let auth = auth(name, raw, resolve, faults);
     if matches!(auth, Auth::Client) && raw.models.is_none() && raw.auth.is_some() {
         // Its list of models would have to be fetched with a key that we do not have.
@@ -309,7 +298,7 @@ fn provider(
         ));
     }
     let headers = headers(name, raw, resolve, faults);
-    Some(Provider { name: ProviderName::new(name), endpoint: endpoint?, auth, models: raw.models.clone(), headers })
+    Some(Provider { name: ProviderName::new(name), reach: Arc::new(reach?), auth, models: raw.models.clone(), headers })
 }
 
 fn auth(

@@ -77,7 +77,9 @@ pub fn limits_in_force(settings: &Settings) -> Vec<LimitInForce> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gateway::settings::{RawDeadline, RawDeadlines, RawProvider, RawRoute, RawSettings, RawTarget, RawTask};
+    use crate::gateway::settings::{
+        Outside, RawDeadline, RawDeadlines, RawProvider, RawRoute, RawSettings, RawTarget, RawTask,
+    };
 
     fn rows(change: impl FnOnce(&mut RawSettings)) -> Vec<(String, u64)> {
         let mut raw = RawSettings::default();
@@ -92,7 +94,7 @@ mod tests {
             raw.targets.insert(name.into(), target);
         }
         change(&mut raw);
-        let settings = Settings::check(&raw, &|_| Err(String::new())).expect("valid");
+        let settings = Settings::check(&raw, &Outside::nothing()).expect("valid");
         limits_in_force(&settings)
             .into_iter()
             .map(|row| {

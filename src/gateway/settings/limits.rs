@@ -29,6 +29,8 @@ pub struct Bounds {
     pub connection_idle: Duration,
     /// A kept connection to a provider is closed after this.
     pub pool_idle: Duration,
+    /// One that is older carries no further request: names may lead elsewhere by now.
+    pub pool_age_max: Duration,
     /// A longer `Retry-After` moves on to the next target.
     pub retry_after_wait_max: Duration,
     /// Base of the full jitter before a same-target retry.
@@ -170,6 +172,7 @@ impl Bounds {
             connection_idle: wait("connection_idle", &raw.connection_idle, secs(75)),
             // Below the 75 s and 60 s that nginx and common load balancers keep theirs.
             pool_idle: wait("pool_idle", &raw.pool_idle, secs(50)),
+            pool_age_max: wait("pool_age_max", &raw.pool_age_max, secs(600)),
             retry_after_wait_max: wait("retry_after_wait_max", &raw.retry_after_wait_max, secs(5)),
             retry_base: wait("retry_base", &raw.retry_base, Duration::from_millis(250)),
             same_target_retries: raw.same_target_retries.unwrap_or(1),
@@ -281,6 +284,13 @@ impl Endpoint {
             port: authority.port_u16().unwrap_or(if tls { 443 } else { 80 }),
             path: uri.path().trim_end_matches('/').to_owned(),
         })
+    }
+
+    /// Whether its host is this machine by name or address.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        let host = self.host.trim_end_matches('.');
+        host.eq_ignore_ascii_case("localhost") || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
     }
 
     /// The `Host` header's value.

@@ -12,6 +12,7 @@ mod limits;
 mod nearest;
 mod prices;
 mod raw;
+mod reach;
 
 pub use check::{Auth, Capabilities, Params, Provider, Route, RouteKind, Settings, Target, TaskSettings};
 pub use in_force::{LimitInForce, limits_in_force};
@@ -23,6 +24,7 @@ pub use raw::{
     Many, RawDeadline, RawDeadlines, RawGateway, RawModel, RawParams, RawPrice, RawProvider, RawRoute, RawSettings,
     RawTarget, RawTask, RawTls,
 };
+pub use reach::{ClientTls, HttpVersion, Outside, Proxy, Reach};
 
 /// One thing wrong with the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]

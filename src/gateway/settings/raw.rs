@@ -35,6 +35,9 @@ pub struct RawGateway {
     pub finish_grace: Option<String>,
     pub connection_idle: Option<String>,
     pub pool_idle: Option<String>,
+    pub pool_age_max: Option<String>,
+    pub proxy: Option<String>,
+    pub proxy_credentials: Option<String>,
     pub retry_after_wait_max: Option<String>,
     pub retry_base: Option<String>,
     pub same_target_retries: Option<u32>,
@@ -86,6 +89,13 @@ pub struct RawProvider {
     pub auth: Option<String>,
     pub models: Option<Vec<String>>,
     pub headers: BTreeMap<String, String>,
+    pub http: Option<String>,
+    pub socket: Option<String>,
+    pub proxy: Option<String>,
+    pub proxy_credentials: Option<String>,
+    pub ca: Option<String>,
+    pub client_certificate: Option<String>,
+    pub client_key: Option<String>,
 }
 
 /// `[targets.NAME]`

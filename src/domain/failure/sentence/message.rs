@@ -96,6 +96,7 @@ fn particular(fact: &Fact, cause: Cause) -> Option<String> {
         // Told in the list of rejections, or of no use to a client.
         Fact::Rejected { .. }
         | Fact::Errno { .. }
+        | Fact::Http2 { .. }
         | Fact::MappedTo { .. }
         | Fact::ByWording
         | Fact::Seen { .. }
