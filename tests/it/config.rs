@@ -112,7 +112,7 @@ fn each_setting_of_the_example_says_what_it_is_for() {
 async fn the_example_is_a_good_configuration_with_and_without_what_it_only_mentions() {
     let folder = Folder::new();
     let authority = crate::support::Authority::new();
-    for name in ["server.pem", "server.key"] {
+    for name in ["server.pem", "server.key", "ca.pem", "client.pem", "client.key"] {
         folder.write(name, &std::fs::read_to_string(authority.path(name)).expect("it was made"));
     }
     folder.write("example.toml", &example());

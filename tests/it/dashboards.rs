@@ -134,7 +134,7 @@ async fn limits_and_the_first_zero_of_each_bound_are_there_before_any_request() 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_expression_gives_data_from_a_prometheus_that_scrapes_a_real_run() {
-    let Some(command) = installed("every_expression_gives_data", "prometheus") else { return };
+    let Some(command) = installed("every_expression_gives_data", "prometheus", "prometheus") else { return };
     let mut run = Run::start().await;
     // One gateway is down: an alert tells of it.
     let down = SocketAddr::from(([127, 0, 0, 1], closed_port()));
@@ -211,7 +211,7 @@ async fn the_rules_are_valid_and_each_has_a_case_where_it_fires_and_one_where_it
         }
         assert!(text.contains("tautline explain") || text.contains("/healthz"), "{runbook} says where to look");
     }
-    let Some(_) = installed("the_rules_are_valid", "promtool") else { return };
+    let Some(_) = installed("the_rules_are_valid", "promtool", "prometheus") else { return };
     let tests = names("deploy/prometheus/tests");
     assert_eq!(tests.len(), names_of_alerts.len(), "one file of cases for each alert");
     let tests: Vec<String> = tests.iter().map(|name| format!("tests/{name}")).collect();
@@ -220,7 +220,7 @@ async fn the_rules_are_valid_and_each_has_a_case_where_it_fires_and_one_where_it
         vec!["check", "rules", "alerts.yml"],
         ["test", "rules"].into_iter().chain(tests.iter().map(String::as_str)).collect(),
     ] {
-        let mut promtool = installed("the_rules_are_valid", "promtool").expect("it was there just now");
+        let mut promtool = installed("the_rules_are_valid", "promtool", "prometheus").expect("it was there just now");
         let run = promtool.args(&arguments).current_dir(tree("deploy/prometheus")).output();
         let output = within("promtool's end", run).await.expect("promtool starts");
         let said = [output.stdout, output.stderr].concat();

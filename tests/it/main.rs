@@ -18,6 +18,7 @@ mod otlp;
 mod passthrough;
 mod patience;
 mod program;
+mod reach;
 mod reload;
 mod routes;
 mod statuses;

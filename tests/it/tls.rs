@@ -1,46 +1,12 @@
 //! Providers and a collector behind https: a private authority that is trusted, and one that is not.
 
-use crate::support::{Authority, Client, Collector, Folder, Process, chat, closed_port};
+use crate::support::{Authority, Client, Collector, Folder, Front, Process, chat, closed_port};
 use serde_json::Value;
-use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 use tautline::sim::{Sim, SimSettings, answer_text};
-use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::pki_types::pem::PemObject as _;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::net::TcpListener;
 
 const PROMPT: &str = "why do ropes go slack?";
-
-/// Takes TLS off and hands on; ends with the test's runtime.
-async fn terminate(authority: &Authority, behind: SocketAddr) -> u16 {
-    let certificate = CertificateDer::from_pem_file(authority.path("server.pem")).expect("a certificate");
-    let key = PrivateKeyDer::from_pem_file(authority.path("server.key")).expect("a key");
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate], key)
-        .expect("they belong together");
-    let acceptor = TlsAcceptor::from(Arc::new(config));
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let port = listener.local_addr().expect("bound").port();
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let acceptor = acceptor.clone();
-            tokio::spawn(async move {
-                // A peer that does not trust us goes away in the handshake.
-                let Ok(mut front) = acceptor.accept(stream).await else { return };
-                let mut back = TcpStream::connect(behind).await.expect("it listens");
-                let _ = tokio::io::copy_bidirectional(&mut front, &mut back).await;
-            });
-        }
-    });
-    port
-}
 
 async fn simulator() -> Sim {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -88,7 +54,7 @@ async fn last_record(process: &Process, id: &str) -> Value {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_provider_of_a_private_authority_is_reached_where_that_is_trusted() {
     let (authority, sim) = (Authority::naming("DNS:localhost"), simulator().await);
-    let port = terminate(&authority, sim.addr()).await;
+    let port = Front::tls(&authority, sim.addr()).await.port;
     let state = tempfile::tempdir().expect("a temporary folder");
     let url = format!("https://localhost:{port}/v1");
     let mut process = process(&url, &sim, state.path(), Some(&authority.path("ca.pem"))).await;
@@ -109,7 +75,7 @@ async fn a_provider_of_a_private_authority_is_reached_where_that_is_trusted() {
 async fn a_provider_that_cannot_prove_itself_is_called_tls_and_left_for_the_next() {
     let (authority, stranger, sim) =
         (Authority::naming("DNS:localhost"), Authority::naming("DNS:localhost"), simulator().await);
-    let port = terminate(&authority, sim.addr()).await;
+    let port = Front::tls(&authority, sim.addr()).await.port;
     let trusted = authority.path("ca.pem");
     for (case, url, trusted) in [
         ("an authority that nobody trusts", format!("https://localhost:{port}/v1"), Some(stranger.path("ca.pem"))),
@@ -140,7 +106,7 @@ async fn a_provider_that_cannot_prove_itself_is_called_tls_and_left_for_the_next
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_collector_behind_https_has_to_prove_itself() {
     let (authority, collector) = (Authority::naming("DNS:localhost"), Collector::start(200).await);
-    let endpoint = format!("https://localhost:{}", terminate(&authority, collector.addr).await);
+    let endpoint = format!("https://localhost:{}", Front::tls(&authority, collector.addr).await.port);
     let trusted = authority.path("ca.pem").display().to_string();
     let folder = Folder::new();
     for (trust, arrived) in [(None, 0), (Some(trusted.as_str()), 1)] {

@@ -26,12 +26,15 @@ impl Authority {
         openssl(folder.path(), &format!("req -x509 {key} -keyout ca.key -out ca.pem -days 2 -subj /CN=authority"));
         openssl(folder.path(), &format!("req {key} -keyout server.key -out server.csr -subj /CN=localhost"));
         std::fs::write(folder.path().join("names"), format!("subjectAltName={names}\n")).expect("writable");
-        let sign = "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out server.pem -days 2";
-        openssl(folder.path(), &format!("{sign} -extfile names"));
+        openssl(folder.path(), &format!("req {key} -keyout client.key -out client.csr -subj /CN=client"));
+        let sign = "x509 -req -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names";
+        for name in ["server", "client"] {
+            openssl(folder.path(), &format!("{sign} -in {name}.csr -out {name}.pem"));
+        }
         Self(folder)
     }
 
-    /// `ca.pem`, `server.pem` or `server.key`.
+    /// `ca.pem`, or `.pem` and `.key` of `server` and `client`.
     pub fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }

@@ -3,6 +3,7 @@
 mod authority;
 mod client;
 mod collector;
+mod front;
 mod house;
 mod process;
 mod program;
@@ -11,6 +12,7 @@ mod prometheus;
 pub use authority::Authority;
 pub use client::{Client, Response};
 pub use collector::{Collector, Got, attribute, section as otlp_section};
+pub use front::Front;
 pub use house::{House, chat, closed_port, sim_target, within};
 pub use process::Process;
 pub use program::{Folder, Up};

@@ -15,9 +15,9 @@ pub struct Prometheus {
     _folder: tempfile::TempDir,
 }
 
-/// A command of this program, or `None` after saying that `test` skips itself.
+/// A command of this program of a Debian package, or `None` after saying that `test` skips itself.
 /// In CI nothing may be skipped.
-pub fn installed(test: &str, program: &str) -> Option<tokio::process::Command> {
+pub fn installed(test: &str, program: &str, package: &str) -> Option<tokio::process::Command> {
     let found = std::env::var_os("PATH")
         .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).is_file()));
     if !found {
@@ -25,7 +25,7 @@ pub fn installed(test: &str, program: &str) -> Option<tokio::process::Command> {
             std::env::var_os("TAUTLINE_CI").is_none(),
             "{program} is not installed, and here no test may be skipped"
         );
-        println!("SKIPPED: {test}: {program} is not installed (apt-get install prometheus)");
+        println!("SKIPPED: {test}: {program} is not installed (apt-get install {package})");
         return None;
     }
     let mut command = tokio::process::Command::new(program);

@@ -240,6 +240,7 @@ const fn alert_fault(alert: AlertDescription) -> &'static str {
             "it wants a certificate of ours; name it as client_certificate and client_key"
         }
         AlertDescription::BadCertificate
+        | AlertDescription::DecryptError
         | AlertDescription::UnknownCA
         | AlertDescription::CertificateExpired
         | AlertDescription::CertificateRevoked
@@ -279,10 +280,10 @@ async fn tunnel(io: &mut Io, endpoint: &Endpoint, proxy: &Proxy) -> Result<(), O
                 return match response.code {
                     Some(200..=299) if end == answer.len() => Ok(()),
                     Some(200..=299) => Err(wrong("the proxy sent more than the head of its answer".to_owned())),
-                    Some(407) if proxy.authorization.is_some() => {
-                        Err(wrong("the proxy does not accept proxy_credentials (407)".to_owned()))
+                    Some(401 | 407) if proxy.authorization.is_some() => {
+                        Err(wrong("the proxy does not accept proxy_credentials".to_owned()))
                     }
-                    Some(407) => Err(wrong("the proxy wants proxy_credentials (407)".to_owned())),
+                    Some(401 | 407) => Err(wrong("the proxy wants proxy_credentials".to_owned())),
                     code => Err(wrong(format!("the proxy opened no tunnel ({})", code.unwrap_or(0)))),
                 };
             }
