@@ -64,6 +64,9 @@ pub struct Record {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub client_request_id: Option<String>,
     pub principal: Principal,
+    /// Of the client, behind proxies that are trusted; absent over a Unix socket.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub client_addr: Option<String>,
     /// The path that was asked for, without its query.
     pub path: String,
     /// The model name the client sent.

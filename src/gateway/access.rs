@@ -35,6 +35,8 @@ pub enum Access {
 pub enum Denied {
     Missing,
     Wrong,
+    /// One is demanded, and there is none that could be shown.
+    NoKey,
 }
 
 /// Where a key may stand, the most specific first: `Authorization` may hold the

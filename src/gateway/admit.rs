@@ -6,8 +6,9 @@
 
 use crate::domain::failure::{Observation, StallPoint};
 use crate::domain::ids::{Principal, PrincipalKind};
-use crate::gateway::access::Denied;
+use crate::gateway::access::{Access, Denied};
 use crate::gateway::events::{Bound, BoundHit};
+use crate::gateway::forwarded::origin;
 use crate::gateway::lifecycle::Stage;
 use crate::gateway::settle::{Open, ms};
 use crate::gateway::state::Gateway;
@@ -32,6 +33,8 @@ pub struct Admitted {
 #[derive(Debug)]
 pub struct Caller {
     pub principal: Principal,
+    /// Its own, behind proxies that are trusted; `None` where nobody knows.
+    pub addr: Option<std::net::IpAddr>,
     pub headers: HeaderMap,
     /// Why it may not come in.
     pub denied: Option<Denied>,
@@ -43,7 +46,8 @@ pub struct Caller {
 pub fn identify(gateway: &Gateway, session: &Session) -> Caller {
     let settings = gateway.settings();
     let mut headers = session.headers().clone();
-    let admitted = settings.access.admit(gateway.minted, session.is_on_loopback(), &mut headers);
+    let origin = origin(session.peer(), session.is_on_loopback(), &headers, &settings.trusted_proxies);
+    let admitted = settings.access.admit(gateway.minted, origin.near, &mut headers);
     let own = || headers.get(http::header::AUTHORIZATION).or_else(|| headers.get("x-api-key"));
     let credential = settings.forwards_credentials().then(own).flatten();
     let principal = match (credential, admitted) {
@@ -51,7 +55,11 @@ pub fn identify(gateway: &Gateway, session: &Session) -> Caller {
         (None, Ok(true)) => Principal { id: "access_key".to_owned(), kind: PrincipalKind::AccessKey },
         (None, _) => Principal { id: "anonymous".to_owned(), kind: PrincipalKind::Anonymous },
     };
-    Caller { principal, denied: admitted.err(), headers }
+    let denied = admitted.err().map(|denied| match settings.access {
+        Access::Unsaid if gateway.minted.is_none() => Denied::NoKey,
+        _ => denied,
+    });
+    Caller { principal, addr: origin.addr, denied, headers }
 }
 
 fn hashed(gateway: &Gateway, credential: &http::HeaderValue) -> Principal {
@@ -76,6 +84,10 @@ pub fn may_enter(gateway: &Gateway, session: &Session, denied: Option<Denied>) -
     let detail = match denied {
         None => return Ok(()),
         Some(Denied::Missing) => "send it as `Authorization: Bearer KEY`, `x-api-key` or `x-tautline-key`",
+        Some(Denied::NoKey) => {
+            "a proxy handed this request on from elsewhere, where a key is needed, and none is set: \
+             set gateway.access_key, or auth = \"none\" if anybody may come in"
+        }
         Some(Denied::Wrong) => "the one that was sent is not known",
     };
     Err(Observation::Unauthorized { detail: detail.to_owned() })

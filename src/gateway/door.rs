@@ -103,7 +103,7 @@ impl Door {
         let gateway = &self.0;
         let id = ExchangeId::generate();
         let own_id = session.headers().get("x-client-request-id").filter(|value| value.len() <= CLIENT_ID_MAX).cloned();
-        let Caller { principal, headers: client_headers, denied } = identify(gateway, session);
+        let Caller { principal, addr, headers: client_headers, denied } = identify(gateway, session);
         let mut open = Open::new(
             Opening {
                 id,
@@ -111,6 +111,7 @@ impl Door {
                 path: redact(path, 200),
                 client_request_id: own_id.as_ref().and_then(|id| id.to_str().ok()).map(|id| redact(id, CLIENT_ID_MAX)),
                 principal,
+                client_addr: addr.map(|addr| addr.to_string()),
             },
             &gateway.settling,
         );

@@ -11,6 +11,7 @@ pub mod bodies;
 pub mod door;
 pub mod events;
 pub mod exchange;
+pub mod forwarded;
 pub mod intake;
 pub mod journal;
 pub mod lifecycle;

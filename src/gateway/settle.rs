@@ -79,6 +79,7 @@ pub struct Opening {
     pub path: String,
     pub client_request_id: Option<String>,
     pub principal: Principal,
+    pub client_addr: Option<String>,
 }
 
 impl Open {
@@ -91,6 +92,7 @@ impl Open {
             at: format!("{at:.3}"),
             client_request_id: opening.client_request_id,
             principal: opening.principal,
+            client_addr: opening.client_addr,
             path: opening.path,
             model: String::new(),
             route: String::new(),

@@ -231,6 +231,12 @@ impl Session {
         addr.is_some_and(|addr| addr.ip().to_canonical().is_loopback())
     }
 
+    /// The address at the other end of the connection; `None` over a Unix socket.
+    #[must_use]
+    pub fn peer(&self) -> Option<std::net::IpAddr> {
+        self.inner.client_addr().and_then(|addr| addr.as_inet()).map(std::net::SocketAddr::ip)
+    }
+
     /// Whether the door is closing: answers say `Connection: close`.
     #[must_use]
     pub fn is_closing(&self) -> bool {

@@ -71,3 +71,33 @@ async fn a_reload_changes_the_key() {
     assert_eq!(house.post_with(&[("x-tautline-key", "tl-one")], &chat("m", false)).await.status, 401);
     assert_eq!(house.post_with(&[("x-tautline-key", "tl-two")], &chat("m", false)).await.status, 200);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_proxy_hands_on_from_elsewhere_is_not_taken_for_this_machines_own() {
+    let config = format!("{}[routes.m]\ntargets = [\"a\"]\n", sim_target("a", "tokens=3", ""));
+    let file = key_file("tl-secret-1");
+    let key = format!("access_key = \"file:{}\"", file.path().display());
+    let trusting = "trusted_proxies = [\"127.0.0.1\", \"10.0.0.0/8\"]";
+    let far = ("x-forwarded-for", "203.0.113.9, 10.0.0.7");
+    let shown = ("x-tautline-key", "tl-secret-1");
+    for (gateway, headers, status, addr) in [
+        (String::new(), vec![], 200, "127.0.0.1"),
+        (String::new(), vec![("x-forwarded-for", "::1")], 200, "127.0.0.1"),
+        // No proxy is trusted: not believed about who asks, and yet no longer near.
+        (String::new(), vec![far], 401, "127.0.0.1"),
+        (trusting.to_owned(), vec![far], 401, "203.0.113.9"),
+        (trusting.to_owned(), vec![("forwarded", "for=203.0.113.9")], 401, "203.0.113.9"),
+        (format!("{trusting}\nauth = \"none\""), vec![far], 200, "203.0.113.9"),
+        (format!("{trusting}\n{key}"), vec![far, shown], 200, "203.0.113.9"),
+    ] {
+        let house = House::start(&gateway, &config).await;
+        let mut response = house.post_with(&headers, &chat("m", false)).await;
+        assert_eq!(response.status, status, "{gateway} {headers:?}");
+        let record = house.record_of(&response).await;
+        assert_eq!(record.client_addr.as_deref(), Some(addr), "{gateway} {headers:?}");
+        if status == 401 {
+            let told = response.json().await["error"]["message"].clone();
+            assert!(told.as_str().is_some_and(|told| told.contains("set gateway.access_key")), "{told}");
+        }
+    }
+}

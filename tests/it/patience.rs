@@ -331,6 +331,7 @@ async fn a_driver_outlives_its_session_and_a_second_reader_gets_the_whole_answer
         path: "/v1/chat/completions".into(),
         client_request_id: None,
         principal: Principal { id: "anonymous".into(), kind: PrincipalKind::Anonymous },
+        client_addr: None,
     };
     let id = opening.id.to_string();
     let open = Open::new(opening, &gateway.settling);

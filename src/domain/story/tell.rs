@@ -114,6 +114,10 @@ fn asked(record: &Record) -> Vec<String> {
             task_reason(&record.task_reason)
         ),
     ];
+    let is_here = |addr: &String| addr.parse::<std::net::IpAddr>().is_ok_and(|addr| addr.is_loopback());
+    if let Some(addr) = record.client_addr.as_ref().filter(|addr| !is_here(addr)) {
+        lines.push(format!("It came from {addr}."));
+    }
     if let Some(id) = &record.client_request_id {
         lines.push(format!("The client calls this request {id}."));
     }
@@ -322,6 +326,7 @@ mod tests {
             id: "01JDEXAMPLE".to_owned(),
             at: "2026-11-24T02:13:00.000Z".to_owned(),
             client_request_id: None,
+            client_addr: None,
             principal: Principal { id: "anonymous".to_owned(), kind: PrincipalKind::Anonymous },
             path: "/v1/chat/completions".to_owned(),
             model: "auto".to_owned(),

@@ -9,9 +9,11 @@ use crate::domain::secret::Secret;
 use crate::domain::task::Task;
 use crate::domain::usage::Price;
 use crate::gateway::access::{Access, KeyHash};
+use crate::gateway::forwarded::TrustedProxies;
 use crate::wire::chat::Need;
+use ipnet::IpNet;
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -28,6 +30,8 @@ pub struct Settings {
     pub access: Access,
     /// Host names, besides loopback ones, that `Host` and `Origin` may carry.
     pub allowed_hosts: Vec<String>,
+    /// Whose word about a client's address counts.
+    pub trusted_proxies: TrustedProxies,
     pub bounds: Bounds,
     pub providers: BTreeMap<String, Arc<Provider>>,
     pub targets: BTreeMap<String, Arc<Target>>,
@@ -180,6 +184,7 @@ impl Settings {
             let fix = "write names without scheme and port, as \"gw.example.org\"";
             faults.push(Fault::new("gateway.allowed_hosts", problem, fix));
         }
+        let trusted_proxies = trusted_proxies(&raw.gateway.trusted_proxies, &mut faults);
         if faults.is_empty() {
             let allowed_hosts = raw.gateway.allowed_hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
             Ok(Self {
@@ -188,6 +193,7 @@ impl Settings {
                 tls,
                 access,
                 allowed_hosts,
+                trusted_proxies,
                 bounds,
                 providers,
                 targets,
@@ -223,6 +229,27 @@ fn addresses(at: &str, texts: &[String], faults: &mut Vec<Fault>) -> Vec<SocketA
             addr
         })
         .collect()
+}
+
+fn trusted_proxies(texts: &[String], faults: &mut Vec<Fault>) -> TrustedProxies {
+    let mut trusted = TrustedProxies::default();
+    for text in texts {
+        let network = text.parse::<IpNet>().ok().or(text.parse::<IpAddr>().ok().map(IpNet::from));
+        match network {
+            Some(network) if network.prefix_len() > 0 => trusted.networks.push(network.trunc()),
+            None if text == "unix" => trusted.unix = true,
+            Some(_) => {
+                let problem = format!("\"{text}\" is everybody, whose word about an address is worth nothing");
+                faults.push(Fault::new("gateway.trusted_proxies", problem, "name the proxies' own addresses"));
+            }
+            None => {
+                let problem = format!("\"{text}\" is no address and no network");
+                let fix = "write \"10.0.0.7\", \"10.0.0.0/8\", or \"unix\" for the Unix socket";
+                faults.push(Fault::new("gateway.trusted_proxies", problem, fix));
+            }
+        }
+    }
+    trusted
 }
 
 fn access(raw: &RawSettings, resolve: &dyn Fn(&str) -> Result<Resolved, String>, faults: &mut Vec<Fault>) -> Access {

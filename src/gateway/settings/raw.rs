@@ -26,6 +26,7 @@ pub struct RawGateway {
     pub access_key: Option<String>,
     pub auth: Option<String>,
     pub allowed_hosts: Vec<String>,
+    pub trusted_proxies: Vec<String>,
     pub headers_hold_max: Option<String>,
     pub keepalive_every: Option<String>,
     pub drain_grace: Option<String>,
