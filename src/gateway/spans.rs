@@ -198,6 +198,9 @@ fn of_exchange(record: &Record) -> Attributes<'_> {
             ("tautline.side", &record.side),
         ],
     );
+    if let Some(addr) = &record.client_addr {
+        out.push(("client.address", addr.as_str().into()));
+    }
     if let Some(last) = record.attempts.last() {
         out.push(("tautline.target", shown(&last.target).into()));
     }

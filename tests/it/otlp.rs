@@ -84,6 +84,7 @@ async fn a_fallback_is_one_span_with_its_attempts_as_children() {
         ("gen_ai.operation.name", "chat"),
         ("gen_ai.request.model", "both"),
         ("http.response.status_code", "200"),
+        ("client.address", "127.0.0.1"),
         ("tautline.route", "both"),
         ("tautline.outcome", "ok_fallback"),
         ("tautline.target", "good"),

@@ -1,6 +1,6 @@
 //! The ways to a provider: HTTP/2, certificates of one's own, proxies, Unix sockets, age.
 
-use crate::support::{Authority, Folder, Front, House, chat, closed_port, installed, within};
+use crate::support::{Authority, Client, Folder, Front, House, Process, chat, closed_port, installed, within};
 use serde_json::Value;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -299,7 +299,7 @@ impl Tinyproxy {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_proxy_stands_between_with_and_without_tls_on_either_side() {
-    let Some(command) = installed("a proxy stands between", "tinyproxy", "tinyproxy") else { return };
+    let Some(command) = installed("a proxy stands between", "tinyproxy", "tinyproxy-bin") else { return };
     let (authority, sim) = (Authority::new(), simulator().await);
     let secure = Front::tls(&authority, sim.addr()).await;
     let proxy = Tinyproxy::start(command, "BasicAuth agent let-me-out").await;
@@ -338,6 +338,42 @@ async fn a_proxy_stands_between_with_and_without_tls_on_either_side() {
         let evidence = format!("{:?}", record.attempts[0].evidence);
         assert!(evidence.contains(told) && !evidence.contains("nonsense"), "{evidence}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_proxy_behind_tls_has_to_prove_itself_too() {
+    let Some(command) = installed("a proxy behind TLS", "tinyproxy", "tinyproxy-bin") else { return };
+    let (proxys, stranger, sim) = (Authority::new(), Authority::new(), simulator().await);
+    let servers = Authority::new();
+    let secure = Front::tls(&servers, sim.addr()).await;
+    let tinyproxy = Tinyproxy::start(command, "").await;
+    let proxy = Front::tls(&proxys, (std::net::Ipv4Addr::LOCALHOST, tinyproxy.port).into()).await;
+    let lines = format!("proxy = \"https://localhost:{}\"\n", proxy.port) + &line("ca", &servers.path("ca.pem"));
+    let url = format!("https://localhost:{}/v1", secure.port);
+    for (authority, works) in [(&proxys, true), (&stranger, false)] {
+        let state = tempfile::tempdir().expect("a temporary folder");
+        let config = format!(
+            "state_dir = {:?}\n[gateway]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n{}",
+            state.path().display().to_string(),
+            provider(&url, &lines, &["sim?tokens=4"])
+        );
+        let file = state.path().join("tautline.toml");
+        std::fs::write(&file, config).expect("writable");
+        let trusted = authority.path("ca.pem").display().to_string();
+        let mut process = Process::up(&file, &[("SSL_CERT_FILE", &trusted)]).await;
+        for _ in 0..2 {
+            let body = chat("sim?tokens=4", true).to_string();
+            let client = Client::connect(process.gateway).await;
+            let mut answer = client.request("POST", "/v1/chat/completions", &[], body.as_bytes()).await;
+            if works {
+                assert_eq!(answer.stream_text().await.text, answer_text(PROMPT, 4));
+            } else {
+                assert_eq!(answer.header("x-tautline-cause"), Some("tls"));
+            }
+        }
+        process.end().await;
+    }
+    assert_eq!(secure.accepted(), 1, "TLS inside TLS is kept, too");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
