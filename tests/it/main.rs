@@ -13,6 +13,7 @@ mod door;
 mod drain;
 mod faults;
 mod hostile;
+mod http2;
 mod keys;
 mod otlp;
 mod passthrough;
