@@ -177,6 +177,7 @@ const fn door_limits(bounds: &Bounds) -> DoorLimits {
     DoorLimits {
         head_timeout: bounds.head_timeout,
         connection_idle: bounds.connection_idle,
+        connection_age_max: bounds.connection_age_max,
         body_timeout: bounds.body_timeout,
         write_timeout: bounds.write_timeout,
         head_bytes_max: bounds.head_bytes_max,

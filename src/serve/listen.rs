@@ -30,6 +30,9 @@ use tokio_rustls::TlsAcceptor;
 /// once, as fast as it is asked.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
+/// Share of its age by which a connection may go earlier than another.
+const AGE_SPREAD: f64 = 0.1;
+
 /// The waits and bounds of a door.
 #[derive(Debug, Clone, Copy)]
 pub struct DoorLimits {
@@ -37,6 +40,9 @@ pub struct DoorLimits {
     pub head_timeout: Duration,
     /// A kept connection without a request is closed after this.
     pub connection_idle: Duration,
+    /// A connection kept for so long, or up to a tenth less, is let go with its next answer, and
+    /// over HTTP/2 with the answers under way.
+    pub connection_age_max: Option<Duration>,
     /// For a body that stops arriving.
     pub body_timeout: Duration,
     /// A whole body may take `body_timeout` and as long as its bytes take at
@@ -214,11 +220,20 @@ impl<A: App> Door<A> {
         if first == *PREFACE { self.http2(wire).await } else { self.http1(wire).await }
     }
 
+    /// When a connection that begins now has grown old. No two at once: a fleet's connections would
+    /// otherwise come and go together for ever.
+    fn retires(&self) -> Option<Instant> {
+        let age = self.limits.connection_age_max?.mul_f64(1.0 - AGE_SPREAD * fastrand::f64());
+        // Centuries are never.
+        Instant::now().checked_add(age)
+    }
+
     async fn http2(self: &Arc<Self>, wire: Wire) -> Closed {
-        Box::pin(http2::serve(self, wire, None)).await
+        Box::pin(http2::serve(self, wire, self.retires())).await
     }
 
     async fn http1(&self, wire: Wire) -> Closed {
+        let retires = self.retires();
         let meter = wire.meter();
         let mut next = ServerSession::new_http1(Box::new(wire));
         loop {
@@ -231,6 +246,7 @@ impl<A: App> Door<A> {
                 Ok(session) => session,
                 Err(why) => return why,
             };
+            session.retires = retires;
             meter.lift();
             Box::pin(self.app.serve(&mut session)).await;
             let (kept, why) = Box::pin(session.end()).await;

@@ -87,6 +87,8 @@ pub struct Session {
     broken: bool,
     /// The client waits for a `100 Continue` that it did not get: it sends nothing.
     awaits_continue: bool,
+    /// From then on an answer is its connection's last.
+    pub(super) retires: Option<Instant>,
     /// Why the connection ends, if it does.
     why: Closed,
 }
@@ -158,6 +160,7 @@ impl Session {
             open_answer: false,
             broken: false,
             awaits_continue: false,
+            retires: None,
             why: Closed::Done,
         };
         // Of HTTP/1.0 it is ignored, and without a body there is nothing to wait for (RFC 9110, section 10.1.1).
@@ -311,6 +314,12 @@ impl Session {
         if self.is_closing() || self.awaits_continue {
             self.close_after();
         }
+        if self.retires.is_some_and(|at| at <= Instant::now()) {
+            self.close_after();
+            if self.why == Closed::Done {
+                self.why = Closed::Aged;
+            }
+        }
         let framing = match length {
             Some(length) => Framing::Length(length),
             None if self.inner.req_header().version < Version::HTTP_11 => {
@@ -397,7 +406,7 @@ impl Session {
         }
         if *self.closing.borrow() {
             self.inner.set_keepalive(None);
-            if self.why == Closed::Done {
+            if matches!(self.why, Closed::Done | Closed::Aged) {
                 self.why = Closed::Draining;
             }
         }
@@ -433,7 +442,7 @@ impl Session {
         };
         if !ended {
             self.inner.set_keepalive(None);
-            if self.why == Closed::Done {
+            if matches!(self.why, Closed::Done | Closed::Aged) {
                 self.why = Closed::BodyStalled;
             }
         }

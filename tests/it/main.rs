@@ -3,6 +3,7 @@
 mod support;
 
 mod access;
+mod age;
 mod answers;
 mod bounds;
 mod clients;

@@ -27,6 +27,9 @@ pub struct Bounds {
     pub finish_grace: Duration,
     /// A kept connection without a request is closed after this.
     pub connection_idle: Duration,
+    /// A connection kept for so long, or up to a tenth less, ends with the answers under way;
+    /// `None`: never for its age.
+    pub connection_age_max: Option<Duration>,
     /// A kept connection to a provider is closed after this.
     pub pool_idle: Duration,
     /// A longer `Retry-After` moves on to the next target.
@@ -153,7 +156,10 @@ impl Bounds {
                 faults.push(Fault::new(
                     format!("gateway.{name}"),
                     format!("\"{}\" is no duration above zero", text.as_deref().unwrap_or_default()),
-                    "write it as \"500ms\", \"30s\" or \"10m\"",
+                    match name {
+                        "connection_age_max" => "write it as \"10m\", \"1h\" or \"off\"",
+                        _ => "write it as \"500ms\", \"30s\" or \"10m\"",
+                    },
                 ));
                 default
             }
@@ -168,6 +174,11 @@ impl Bounds {
             write_timeout: wait("write_timeout", &raw.write_timeout, secs(30)),
             finish_grace: wait("finish_grace", &raw.finish_grace, secs(5)),
             connection_idle: wait("connection_idle", &raw.connection_idle, secs(75)),
+            // As nginx's keepalive_time: within the hour a balancer's new neighbour has its share.
+            connection_age_max: match raw.connection_age_max.as_deref() {
+                Some("off") => None,
+                _ => Some(wait("connection_age_max", &raw.connection_age_max, secs(3600))),
+            },
             // Below the 75 s and 60 s that nginx and common load balancers keep theirs.
             pool_idle: wait("pool_idle", &raw.pool_idle, secs(50)),
             retry_after_wait_max: wait("retry_after_wait_max", &raw.retry_after_wait_max, secs(5)),

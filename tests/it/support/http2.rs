@@ -75,6 +75,16 @@ impl Http2 {
         Answer2::of(within("an answer", answer).await.expect("an answer"))
     }
 
+    /// Pends until the other side takes no more streams.
+    pub async fn sent_away(&self) {
+        within("the GOAWAY", async {
+            while self.send.clone().ready().await.is_ok() {
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+        })
+        .await;
+    }
+
     /// Lets the connection go once its streams are over; then its end.
     pub async fn close(self) -> Result<(), h2::Error> {
         drop(self.send);
