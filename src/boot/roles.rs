@@ -107,9 +107,9 @@ pub async fn start(loaded: &Loaded) -> Result<Running> {
     // Each ends when its watch turns, or with the process; `stop` waits for them.
     let tasks = vec![
         tokio::spawn(writer.run()),
-        tokio::spawn(open("gateway", bound, Door(Arc::clone(&gateway)), limits, protocol, closing.subscribe())),
+        tokio::spawn(open(bound, Door(Arc::clone(&gateway)), limits, protocol, closing.subscribe())),
         tokio::spawn(open_h2c(bound_h2c, Door(Arc::clone(&gateway)), limits, closing.subscribe())),
-        tokio::spawn(open("admin", vec![admin_bound], admin, limits, Protocol::Plain, admin_closing.subscribe())),
+        tokio::spawn(open(vec![admin_bound], admin, limits, Protocol::Plain, admin_closing.subscribe())),
         tokio::spawn(keep_lists(Arc::clone(&gateway))),
         tokio::spawn(keep_keys(Arc::clone(&gateway))),
     ];
@@ -177,6 +177,7 @@ const fn door_limits(bounds: &Bounds) -> DoorLimits {
     DoorLimits {
         head_timeout: bounds.head_timeout,
         connection_idle: bounds.connection_idle,
+        connection_age_max: bounds.connection_age_max,
         body_timeout: bounds.body_timeout,
         write_timeout: bounds.write_timeout,
         head_bytes_max: bounds.head_bytes_max,
@@ -188,7 +189,7 @@ const fn door_limits(bounds: &Bounds) -> DoorLimits {
 /// The door for HTTP/2 without TLS, where there is one.
 async fn open_h2c(bound: Vec<Bound>, door: Door, limits: DoorLimits, closing: watch::Receiver<bool>) {
     if !bound.is_empty() {
-        open("gateway h2c", bound, door, limits, Protocol::H2c, closing).await;
+        open(bound, door, limits, Protocol::H2c, closing).await;
     }
 }
 

@@ -10,9 +10,13 @@ closed_enum! {
         ConnectionsMax => "connections_max",
         /// Kept, and no further request came.
         Idle => "idle",
+        /// No TLS came about: it stalled, or it was none.
+        Handshake => "handshake",
         HeadStalled => "head_stalled",
         HeadTooLarge => "head_too_large",
         Malformed => "malformed",
+        /// HTTP/2 frames that ask for nothing, or resets, without end.
+        Flood => "flood",
         BodyStalled => "body_stalled",
         BodyTooLarge => "body_too_large",
         /// The client closed within a request or an answer.
@@ -20,6 +24,8 @@ closed_enum! {
         /// The client took nothing of its answer.
         ClientStalled => "client_stalled",
         Draining => "draining",
+        /// Kept for `connection_age_max`.
+        Aged => "aged",
         /// All that was asked was answered, or nothing was asked.
         Done => "done",
         /// A task of ours panicked.

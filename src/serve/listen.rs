@@ -1,31 +1,37 @@
-//! Sockets of our own under pingora's listening service.
+//! Sockets of our own, and the connections behind them.
 //!
-//! pingora retries a used port for 30 s and then panics; a socket bound here
-//! gives an honest error at once, and port 0 in tests.
+//! pingora's listening service retries a used port for 30 s and then panics, and
+//! hands a connection over after its TLS handshake only. Here a connection has its
+//! place, its clock and its reason from the moment it was accepted. Owns accepting,
+//! handshakes and the choice of a protocol. Invariant: a connection that was
+//! accepted ends once, with a reason.
 
 use super::close::Closed;
+use super::frames::PREFACE;
+use super::http2;
 use super::session::{Answer, Malformed, Session};
 use super::tls::Certificate;
+use super::wire::Wire;
 use crate::telemetry::Raised;
-use async_trait::async_trait;
-use parking_lot::Mutex;
-use pingora_core::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp};
-use pingora_core::listeners::tls::TlsSettings;
-use pingora_core::listeners::{L4BufferSettings, ListenerConfig};
+use futures_util::future::join_all;
+use pingora_core::apps::ReusedHttpStream;
 use pingora_core::protocols::http::ServerSession;
-use pingora_core::protocols::{ALPN, Stream};
-use pingora_core::server::{Fds, ShutdownWatch};
-use pingora_core::services::Service as _;
-use pingora_core::services::listening::Service;
 use std::future::Future;
-use std::net::{SocketAddr, TcpListener};
-use std::os::fd::IntoRawFd as _;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
 
-/// Read and write buffers of a connection, bytes each.
-const L4_BUFFER: usize = 8 << 10;
+/// Between two tries to accept where the system has no room: without descriptors each fails at
+/// once, as fast as it is asked.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+
+/// Share of its age by which a connection may go earlier than another.
+const AGE_SPREAD: f64 = 0.1;
 
 /// The waits and bounds of a door.
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +40,9 @@ pub struct DoorLimits {
     pub head_timeout: Duration,
     /// A kept connection without a request is closed after this.
     pub connection_idle: Duration,
+    /// A connection kept for so long, or up to a tenth less, is let go with its next answer, and
+    /// over HTTP/2 with the answers under way.
+    pub connection_age_max: Option<Duration>,
     /// For a body that stops arriving.
     pub body_timeout: Duration,
     /// A whole body may take `body_timeout` and as long as its bytes take at
@@ -82,126 +91,187 @@ pub struct Bound {
     pub addr: SocketAddr,
 }
 
-/// Binds `addr`; port 0 takes a free one.
+/// Binds `addr`; port 0 takes a free one. Within a runtime.
 ///
 /// # Errors
 /// The system's own, such as a port in use.
 pub fn bind(addr: SocketAddr) -> std::io::Result<Bound> {
-    let listener = TcpListener::bind(addr)?;
+    let listener = std::net::TcpListener::bind(addr)?;
     listener.set_nonblocking(true)?;
+    let listener = TcpListener::from_std(listener)?;
     let addr = listener.local_addr()?;
     Ok(Bound { listener, addr })
+}
+
+/// What all connections of a door share.
+pub(super) struct Door<A> {
+    pub(super) app: A,
+    pub(super) limits: DoorLimits,
+    pub(super) closing: watch::Receiver<bool>,
+    places: Arc<Semaphore>,
+    h2c: bool,
+    tls: Option<TlsAcceptor>,
 }
 
 /// Accepts on `bound` until `closing` turns true; ends once accepting has ended
 /// (connections go on). Runs on the caller's runtime.
 pub async fn open<A: App>(
-    name: &str,
     bound: Vec<Bound>,
     app: A,
     limits: DoorLimits,
     protocol: Protocol,
     closing: watch::Receiver<bool>,
 ) {
-    let mut fds = Fds::new();
-    let mut options = HttpServerOptions::default();
-    options.h2c = matches!(protocol, Protocol::H2c);
-    options.h2_idle_timeout = Some(limits.connection_idle);
-    let adapter = Adapter { app, limits, closing: closing.clone(), options };
-    let places = Semaphore::new(limits.connections_max.min(Semaphore::MAX_PERMITS));
-    let mut service = Service::new(name.to_owned(), Counted { adapter: Arc::new(adapter), places });
-    for one in bound {
-        let key = one.addr.to_string();
-        fds.add(key.clone(), one.listener.into_raw_fd());
-        let mut listener = ListenerConfig::tcp(key).l4_buffer(L4BufferSettings::new(L4_BUFFER, L4_BUFFER));
-        if let Protocol::Tls(certificate) = &protocol {
-            listener = listener.tls(tls_settings(certificate));
-        }
-        service.add_listener(listener);
-    }
-    service.start_service(Some(Arc::new(Mutex::new(fds))), closing, 1).await;
+    let (h2c, tls) = match protocol {
+        Protocol::Plain => (false, None),
+        Protocol::H2c => (true, None),
+        Protocol::Tls(certificate) => (false, Some(certificate.acceptor())),
+    };
+    let places = Arc::new(Semaphore::new(limits.connections_max.min(Semaphore::MAX_PERMITS)));
+    let door = Arc::new(Door { app, limits, closing, places, h2c, tls });
+    join_all(bound.into_iter().map(|one| accept(Arc::clone(&door), one.listener))).await;
 }
 
-fn tls_settings(certificate: &Certificate) -> TlsSettings {
-    // The paths are not read: the resolver shows the certificate.
-    let mut settings = TlsSettings::intermediate("", "").expect("it only stores what it is given");
-    settings.set_cert_resolver(certificate.resolver());
-    settings.enable_h2();
-    settings
-}
-
-/// Counts connections around the adapter, which sees requests.
-struct Counted<A> {
-    adapter: Arc<Adapter<A>>,
-    places: Semaphore,
-}
-
-#[async_trait]
-impl<A: App> ServerApp for Counted<A> {
-    async fn process_new(self: &Arc<Self>, stream: Stream, closing: &ShutdownWatch) -> Option<Stream> {
-        let app = &self.adapter.app;
-        let Ok(_place) = self.places.try_acquire() else {
-            app.closed(Closed::ConnectionsMax);
-            return None;
+async fn accept<A: App>(door: Arc<Door<A>>, listener: TcpListener) {
+    let mut closing = door.closing.clone();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = closed(&mut closing) => return,
+            accepted = listener.accept() => accepted,
         };
-        let _counted = app.opened();
-        // Over HTTP/2 the adapter sees streams, of which none ends the connection.
-        let streams = matches!(stream.selected_alpn_proto(), Some(ALPN::H2));
-        let kept = self.adapter.process_new(stream, closing).await;
-        if streams {
-            app.closed(Closed::Done);
-        }
-        kept
-    }
-
-    async fn cleanup(&self) {
-        self.adapter.cleanup().await;
-    }
-}
-
-struct Adapter<A> {
-    app: A,
-    limits: DoorLimits,
-    closing: ShutdownWatch,
-    options: HttpServerOptions,
-}
-
-#[async_trait]
-impl<A: App> HttpServerApp for Adapter<A> {
-    async fn process_new_http(self: &Arc<Self>, session: ServerSession, _: &ShutdownWatch) -> Option<ReusedHttpStream> {
-        let is_connection = session.as_http1().is_some();
-        // Told when dropped, as a panic in `serve` would drop it.
-        let mut ending = Ending { app: &self.app, why: is_connection.then_some(Closed::Internal) };
-        let accepted =
-            Session::accept(session, self.limits, self.closing.clone(), |what, head| self.app.malformed(what, head));
-        let mut session = match accepted.await {
-            Ok(session) => session,
-            Err(why) => {
-                ending.why = is_connection.then_some(why);
-                return None;
+        match accepted {
+            // It ends by its own clocks; who drains waits for exchanges, not for connections.
+            Ok((stream, _)) => door.begin(stream),
+            Err(error) => {
+                tracing::warn!(target: "tautline::serve", %error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_AGAIN).await;
             }
-        };
-        self.app.serve(&mut session).await;
-        let (kept, why) = session.end().await;
-        ending.why = (is_connection && kept.is_none()).then_some(why);
-        kept
-    }
-
-    fn server_options(&self) -> Option<&HttpServerOptions> {
-        Some(&self.options)
+        }
     }
 }
 
-/// Tells the end of a connection, unless it is kept.
+impl<A: App> Door<A> {
+    /// Serves a connection in a task of its own, if there is room for it.
+    fn begin(self: &Arc<Self>, stream: TcpStream) {
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+            self.app.closed(Closed::ConnectionsMax);
+            return;
+        };
+        let door = Arc::clone(self);
+        tokio::spawn(async move {
+            let (_place, _counted) = (place, door.app.opened());
+            // Told when dropped, as a panic in `serve` would drop it.
+            let mut ending = Ending { app: &door.app, why: Closed::Internal };
+            // Frames go out as they come; without it each waits for the one before to be taken.
+            let _ = stream.set_nodelay(true);
+            ending.why = match &door.tls {
+                Some(tls) => door.behind_tls(tls, stream).await,
+                None if door.h2c => door.by_its_first_bytes(stream).await,
+                None => door.http1(Wire::plain(stream, Vec::new())).await,
+            };
+        });
+    }
+
+    async fn behind_tls(self: &Arc<Self>, tls: &TlsAcceptor, stream: TcpStream) -> Closed {
+        let mut closing = self.closing.clone();
+        let handshake = Box::pin(tokio::time::timeout(self.limits.head_timeout, async {
+            // Who says nothing costs no handshake.
+            match stream.peek(&mut [0]).await {
+                Ok(1..) => tls.accept(stream).await.map_err(|error| match error.kind() {
+                    ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => Closed::ClientGone,
+                    _ => Closed::Handshake,
+                }),
+                _ => Err(Closed::Done),
+            }
+        }));
+        let stream = tokio::select! {
+            biased;
+            shaken = handshake => match shaken {
+                Ok(Ok(stream)) => stream,
+                Ok(Err(why)) => return why,
+                Err(_) => return Closed::Handshake,
+            },
+            () = closed(&mut closing) => return Closed::Draining,
+        };
+        let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        if is_http2 { self.http2(Wire::tls(stream)).await } else { self.http1(Wire::tls(stream)).await }
+    }
+
+    /// HTTP/2 if its preface comes, else HTTP/1.1.
+    async fn by_its_first_bytes(self: &Arc<Self>, mut stream: TcpStream) -> Closed {
+        let mut closing = self.closing.clone();
+        let mut first = [0; PREFACE.len()];
+        let mut came = 0;
+        let until = Instant::now() + self.limits.head_timeout;
+        while came < PREFACE.len() && first[..came] == PREFACE[..came] {
+            let read = tokio::select! {
+                biased;
+                read = tokio::time::timeout_at(until.into(), stream.read(&mut first[came..])) => read,
+                () = closed(&mut closing) => return Closed::Draining,
+            };
+            match read {
+                Err(_) => return Closed::HeadStalled,
+                Ok(Ok(0) | Err(_)) => return if came == 0 { Closed::Done } else { Closed::ClientGone },
+                Ok(Ok(bytes)) => came += bytes,
+            }
+        }
+        let wire = Wire::plain(stream, first[..came].to_vec());
+        if first == *PREFACE { self.http2(wire).await } else { self.http1(wire).await }
+    }
+
+    /// When a connection that begins now has grown old. No two at once: a fleet's connections would
+    /// otherwise come and go together for ever.
+    fn retires(&self) -> Option<Instant> {
+        let age = self.limits.connection_age_max?.mul_f64(1.0 - AGE_SPREAD * fastrand::f64());
+        // Centuries are never.
+        Instant::now().checked_add(age)
+    }
+
+    async fn http2(self: &Arc<Self>, wire: Wire) -> Closed {
+        Box::pin(http2::serve(self, wire, self.retires())).await
+    }
+
+    async fn http1(&self, wire: Wire) -> Closed {
+        let retires = self.retires();
+        let meter = wire.meter();
+        let mut next = ServerSession::new_http1(Box::new(wire));
+        loop {
+            meter.bound(self.limits.head_bytes_max);
+            // Boxed, each: a connection that waits for a head does not hold room for an answer.
+            let accepted = Box::pin(Session::accept(next, self.limits, self.closing.clone(), |what, head| {
+                self.app.malformed(what, head)
+            }));
+            let mut session = match accepted.await {
+                Ok(session) => session,
+                Err(why) => return why,
+            };
+            session.retires = retires;
+            meter.lift();
+            Box::pin(self.app.serve(&mut session)).await;
+            let (kept, why) = Box::pin(session.end()).await;
+            let Some((stream, settings)) = kept.map(ReusedHttpStream::consume) else { return why };
+            next = ServerSession::new_http1(stream);
+            if let Some(settings) = settings {
+                settings.apply_to_session(&mut next);
+            }
+        }
+    }
+}
+
+/// Pends until a door closes, or who could close it is gone. Cancel-safe.
+pub(super) async fn closed(closing: &mut watch::Receiver<bool>) {
+    let _ = closing.wait_for(|closing| *closing).await;
+}
+
+/// Tells the end of a connection.
 struct Ending<'a, A: App> {
     app: &'a A,
-    why: Option<Closed>,
+    why: Closed,
 }
 
 impl<A: App> Drop for Ending<'_, A> {
     fn drop(&mut self) {
-        if let Some(why) = self.why {
-            self.app.closed(why);
-        }
+        self.app.closed(self.why);
     }
 }

@@ -1,14 +1,17 @@
 //! Doors: sockets, sessions, and who may knock.
 //!
-//! Owns pingora's listening service and server sessions; nothing of pingora
+//! Owns sockets, connections and pingora's server sessions; nothing of pingora
 //! leaves this room. Refuses dialects and business. Invariant: every read and
 //! write of a session has an end.
 
 mod close;
+mod frames;
 mod guard;
+mod http2;
 mod listen;
 mod session;
 mod tls;
+mod wire;
 
 pub use close::Closed;
 pub use guard::refuse_foreign;

@@ -6,6 +6,7 @@
 
 use super::close::Closed;
 use super::listen::DoorLimits;
+use super::wire::HeadOver;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use pingora_core::apps::{HttpPersistentSettings, ReusedHttpStream};
@@ -86,6 +87,8 @@ pub struct Session {
     broken: bool,
     /// The client waits for a `100 Continue` that it did not get: it sends nothing.
     awaits_continue: bool,
+    /// From then on an answer is its connection's last.
+    pub(super) retires: Option<Instant>,
     /// Why the connection ends, if it does.
     why: Closed,
 }
@@ -131,10 +134,11 @@ impl Session {
             }
             // The connection was closed before a request began.
             Ok(Ok(false)) => return Err(Closed::Done),
+            Ok(Err(error)) if is_over_bound(&error) => Malformed::HeadTooLarge(limits.head_bytes_max),
             Ok(Err(error)) => match error.etype() {
                 ErrorType::ReadTimedout => return Err(Closed::HeadStalled),
                 ErrorType::ReadError | ErrorType::ConnectionClosed => return Err(Closed::ClientGone),
-                _ => unread_head(&error, limits.head_bytes_max),
+                _ => unread_head(&error),
             },
             Err(_) if reused => return Err(Closed::Idle),
             Err(_) => Malformed::HeadStalled(limits.head_timeout),
@@ -156,6 +160,7 @@ impl Session {
             open_answer: false,
             broken: false,
             awaits_continue: false,
+            retires: None,
             why: Closed::Done,
         };
         // Of HTTP/1.0 it is ignored, and without a body there is nothing to wait for (RFC 9110, section 10.1.1).
@@ -315,6 +320,12 @@ impl Session {
         if self.is_closing() || self.awaits_continue {
             self.close_after();
         }
+        if self.retires.is_some_and(|at| at <= Instant::now()) {
+            self.close_after();
+            if self.why == Closed::Done {
+                self.why = Closed::Aged;
+            }
+        }
         let framing = match length {
             Some(length) => Framing::Length(length),
             None if self.inner.req_header().version < Version::HTTP_11 => {
@@ -401,7 +412,7 @@ impl Session {
         }
         if *self.closing.borrow() {
             self.inner.set_keepalive(None);
-            if self.why == Closed::Done {
+            if matches!(self.why, Closed::Done | Closed::Aged) {
                 self.why = Closed::Draining;
             }
         }
@@ -437,7 +448,7 @@ impl Session {
         };
         if !ended {
             self.inner.set_keepalive(None);
-            if self.why == Closed::Done {
+            if matches!(self.why, Closed::Done | Closed::Aged) {
                 self.why = Closed::BodyStalled;
             }
         }
@@ -459,17 +470,19 @@ fn is_continue(expectation: &[u8]) -> bool {
     expectation.eq_ignore_ascii_case(b"100-continue")
 }
 
+/// The connection gave no more of the head than it may have.
+fn is_over_bound(error: &Error) -> bool {
+    let cause: Option<&std::io::Error> = error.root_cause().downcast_ref();
+    let inner: Option<&HeadOver> = cause.and_then(std::io::Error::get_ref).and_then(|inner| inner.downcast_ref());
+    inner.is_some()
+}
+
 /// What pingora said of a head that it gave up.
-fn unread_head(error: &Error, head_bytes_max: usize) -> Malformed {
-    if matches!(error.root_cause().downcast_ref(), Some(httparse::Error::TooManyHeaders)) {
-        return Malformed::TooManyHeaders(HEADERS_MAX);
+fn unread_head(error: &Error) -> Malformed {
+    match error.root_cause().downcast_ref() {
+        Some(httparse::Error::TooManyHeaders) => Malformed::TooManyHeaders(HEADERS_MAX),
+        _ => Malformed::NotHttp,
     }
-    // It reads on to its own bound, in memory; only its words tell that it was reached.
-    let words = error.context.as_ref().map(pingora_core::ImmutStr::as_str).unwrap_or_default();
-    if words.starts_with("Request header larger than") {
-        return Malformed::HeadTooLarge(head_bytes_max);
-    }
-    Malformed::NotHttp
 }
 
 /// How a client knows where the body ends.

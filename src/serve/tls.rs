@@ -5,12 +5,14 @@
 //! handshake.
 
 use parking_lot::RwLock;
+use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use std::path::Path;
 use std::sync::Arc;
+use tokio_rustls::TlsAcceptor;
 
 /// Why a certificate cannot be used; names the file, never its content.
 #[derive(Debug, thiserror::Error)]
@@ -61,8 +63,16 @@ impl Certificate {
         *self.0.0.write() = new;
     }
 
-    pub(super) fn resolver(&self) -> Arc<dyn ResolvesServerCert> {
-        Arc::clone(&self.0) as Arc<dyn ResolvesServerCert>
+    /// Shows it in handshakes, and agrees on HTTP/2 or HTTP/1.1.
+    pub(super) fn acceptor(&self) -> TlsAcceptor {
+        let ring = Arc::new(rustls::crypto::ring::default_provider());
+        let mut config = ServerConfig::builder_with_provider(ring)
+            .with_safe_default_protocol_versions()
+            .expect("ring has suites for both versions")
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::clone(&self.0) as Arc<dyn ResolvesServerCert>);
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        TlsAcceptor::from(Arc::new(config))
     }
 }
 

@@ -129,6 +129,7 @@ stat_dir = "x"
 listen = ["localhost:4000"]
 header_hold_max = "8s"
 keepalive_every = "soon"
+connection_age_max = "0s"
 [runner]
 listen = "127.0.0.1:4002"
 [admin]
@@ -176,6 +177,7 @@ async fn every_fault_is_told_at_once_with_its_key_and_its_fix() {
         ("gateway.listen", "\"localhost:4000\" is no address", "127.0.0.1:4000"),
         ("admin.listen", "\"4001\" is no address", "127.0.0.1:4001"),
         ("gateway.keepalive_every", "\"soon\" is no duration", "\"30s\""),
+        ("gateway.connection_age_max", "\"0s\" is no duration above zero", "\"off\""),
         ("providers.a.api_key", "stands in the file itself", "\"env:NAME\""),
         ("targets.one.provider", "there is no provider \"b\"", "a"),
         ("targets.one.capabilities", "there is no capability \"tolls\"", "did you mean \"tools\"?"),
@@ -189,12 +191,12 @@ async fn every_fault_is_told_at_once_with_its_key_and_its_fix() {
         };
         assert!(found.len() == 1 && right(&found[0]), "{key}: {found:#?} in\n{}", ran.out);
     }
-    assert_eq!(told.len(), 15, "and nothing else:\n{}", ran.out);
-    assert!(ran.out.ends_with("15 faults in tautline.toml\n"));
+    assert_eq!(told.len(), 16, "and nothing else:\n{}", ran.out);
+    assert!(ran.out.ends_with("16 faults in tautline.toml\n"));
     assert!(!ran.out.contains("7f3c"), "a key is not repeated");
     let ran = folder.run(&["up"]).await;
     assert_eq!(ran.code, Some(1), "and nothing starts on it");
-    assert!(ran.err.contains("15 faults in tautline.toml"), "{}", ran.err);
+    assert!(ran.err.contains("16 faults in tautline.toml"), "{}", ran.err);
 }
 
 #[tokio::test]

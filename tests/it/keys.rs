@@ -82,7 +82,8 @@ async fn the_callers_credential_goes_to_the_provider_that_asks_for_it_and_to_no_
         "{lines}[targets.mine]\nprovider = \"own\"\nmodel = \"sim?fault=status_503\"\n{}[routes.m]\ntargets = [\"mine\", \"theirs\"]\n",
         sim_target("theirs", "tokens=5", "")
     );
-    let house = House::start("", &config).await;
+    // It looks handed on by a proxy from elsewhere, where a key would be needed.
+    let house = House::start("auth = \"none\"", &config).await;
     let headers = [
         ("authorization", format!("Bearer {CALLERS}")),
         ("openai-organization", "org-1".to_owned()),

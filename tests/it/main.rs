@@ -3,6 +3,7 @@
 mod support;
 
 mod access;
+mod age;
 mod answers;
 mod bounds;
 mod clients;
@@ -13,6 +14,7 @@ mod door;
 mod drain;
 mod faults;
 mod hostile;
+mod http2;
 mod keys;
 mod otlp;
 mod passthrough;

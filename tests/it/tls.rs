@@ -1,10 +1,13 @@
 //! Providers and a collector behind https: a private authority that is trusted, and one that is not.
+//! Handshakes at the door: inside its bounds, each with its end.
 
-use crate::support::{Authority, Client, Collector, Folder, Front, Process, chat, closed_port};
+use crate::support::{Authority, Client, Collector, Folder, Front, House, Process, chat, closed_port, within};
 use serde_json::Value;
 use std::path::Path;
+use std::time::{Duration, Instant};
 use tautline::sim::{Sim, SimSettings, answer_text};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 
 const PROMPT: &str = "why do ropes go slack?";
 
@@ -127,4 +130,87 @@ async fn a_collector_behind_https_has_to_prove_itself() {
         assert!(up.ended().await.success());
         assert_eq!(collector.got().spans.len(), arrived, "{trust:?}");
     }
+}
+
+fn door(authority: &Authority, more: &str) -> String {
+    let (certificate, key) = (authority.path("server.pem"), authority.path("server.key"));
+    format!("tls = {{ certificate = \"{}\", key = \"{}\" }}\n{more}", certificate.display(), key.display())
+}
+
+/// Waits until this line of the metrics shows at least so many.
+async fn shows(house: &House, line: &str, at_least: u64) {
+    within(line, async {
+        loop {
+            let metrics = house.metrics().await;
+            let shown = metrics.lines().find_map(|text| text.strip_prefix(line));
+            if shown.is_some_and(|count| count.trim().parse::<u64>().expect("a number") >= at_least) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+}
+
+fn closed(reason: &str) -> String {
+    format!("tautline_gateway_connections_closed_total{{reason=\"{reason}\"}}")
+}
+
+/// The first bytes of a ClientHello, whose rest never comes.
+const HALF_A_HELLO: &[u8] = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handshake_has_its_place_and_its_time_and_garbage_is_told() {
+    let authority = Authority::new();
+    let house = House::start(&door(&authority, "connections_max = 3\nhead_timeout = \"700ms\""), "").await;
+    // A silent one and half of one take places, though no TLS ever comes about.
+    let began = Instant::now();
+    let mut open = Vec::new();
+    for bytes in [&b""[..], HALF_A_HELLO, HALF_A_HELLO] {
+        let mut stream = TcpStream::connect(house.addr).await.expect("it listens");
+        stream.write_all(bytes).await.expect("taken");
+        open.push(stream);
+    }
+    shows(&house, "tautline_gateway_connections ", 3).await;
+    let mut rest = Vec::new();
+    let mut late = TcpStream::connect(house.addr).await.expect("it listens");
+    let _ = within("its end", late.read_to_end(&mut rest)).await;
+    shows(&house, &closed("connections_max"), 1).await;
+    for stream in &mut open {
+        let _ = within("its end", stream.read_to_end(&mut rest)).await;
+    }
+    assert!((600..10_000).contains(&began.elapsed().as_millis()), "{:?}", began.elapsed());
+    shows(&house, &closed("handshake"), 3).await;
+    // What is no TLS, who leaves within, who leaves before: each at once.
+    let mut plain = TcpStream::connect(house.addr).await.expect("it listens");
+    plain.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await.expect("taken");
+    let _ = within("its end", plain.read_to_end(&mut rest)).await;
+    shows(&house, &closed("handshake"), 4).await;
+    let mut left = TcpStream::connect(house.addr).await.expect("it listens");
+    left.write_all(HALF_A_HELLO).await.expect("taken");
+    left.shutdown().await.expect("a socket");
+    shows(&house, &closed("client_gone"), 1).await;
+    drop(TcpStream::connect(house.addr).await.expect("it listens"));
+    shows(&house, &closed("done"), 1).await;
+    // There is room again, and the time of a handshake is not taken from the head's.
+    let mut good = authority.connect(house.addr, "http/1.1").await;
+    good.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await.expect("taken");
+    let mut told = Vec::new();
+    let _ = within("its end", good.read_to_end(&mut told)).await;
+    assert!(told.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&told));
+    shows(&house, &closed("done"), 2).await;
+}
+
+/// Idle handshakes hold no drain up, and end with it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drain_ends_handshakes_under_way() {
+    let authority = Authority::new();
+    let house = House::start(&door(&authority, ""), "").await;
+    let mut half = TcpStream::connect(house.addr).await.expect("it listens");
+    half.write_all(HALF_A_HELLO).await.expect("taken");
+    shows(&house, "tautline_gateway_connections ", 1).await;
+    let began = Instant::now();
+    house.running.stop(Duration::from_secs(20), std::future::pending()).await;
+    let _ = within("its end", half.read_to_end(&mut Vec::new())).await;
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
 }

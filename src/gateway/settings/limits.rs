@@ -27,6 +27,9 @@ pub struct Bounds {
     pub finish_grace: Duration,
     /// A kept connection without a request is closed after this.
     pub connection_idle: Duration,
+    /// A connection kept for so long, or up to a tenth less, ends with the answers under way;
+    /// `None`: never for its age.
+    pub connection_age_max: Option<Duration>,
     /// A kept connection to a provider is closed after this.
     pub pool_idle: Duration,
     /// One that is older carries no further request: names may lead elsewhere by now.
@@ -148,18 +151,7 @@ const fn default_limit(clock: Clock, stream: bool) -> Option<Duration> {
 impl Bounds {
     /// Reads `[gateway]`; faults are collected.
     pub fn read(raw: &RawGateway, faults: &mut Vec<Fault>) -> Self {
-        let mut wait = |name: &str, text: &Option<String>, default: Duration| match text.as_deref().map(duration) {
-            None => default,
-            Some(Some(value)) if !value.is_zero() => value,
-            Some(_) => {
-                faults.push(Fault::new(
-                    format!("gateway.{name}"),
-                    format!("\"{}\" is no duration above zero", text.as_deref().unwrap_or_default()),
-                    "write it as \"500ms\", \"30s\" or \"10m\"",
-                ));
-                default
-            }
-        };
+        let mut wait = |name: &str, text: &Option<String>, default| wait(name, text.as_deref(), default, faults);
         let secs = Duration::from_secs;
         let bounds = Self {
             headers_hold_max: wait("headers_hold_max", &raw.headers_hold_max, secs(8)),
@@ -170,6 +162,11 @@ impl Bounds {
             write_timeout: wait("write_timeout", &raw.write_timeout, secs(30)),
             finish_grace: wait("finish_grace", &raw.finish_grace, secs(5)),
             connection_idle: wait("connection_idle", &raw.connection_idle, secs(75)),
+            // As nginx's keepalive_time: within the hour a balancer's new neighbour has its share.
+            connection_age_max: match raw.connection_age_max.as_deref() {
+                Some("off") => None,
+                _ => Some(wait("connection_age_max", &raw.connection_age_max, secs(3600))),
+            },
             // Below the 75 s and 60 s that nginx and common load balancers keep theirs.
             pool_idle: wait("pool_idle", &raw.pool_idle, secs(50)),
             pool_age_max: wait("pool_age_max", &raw.pool_age_max, secs(600)),
@@ -187,28 +184,51 @@ impl Bounds {
             records_max: raw.records_max.unwrap_or(100_000),
             worker_threads: raw.worker_threads.unwrap_or(0),
         };
-        if bounds.bodies_bytes_max < bounds.body_bytes_max {
+        bounds.check(faults);
+        bounds
+    }
+
+    /// What one bound says of another.
+    fn check(&self, faults: &mut Vec<Fault>) {
+        if self.bodies_bytes_max < self.body_bytes_max {
             faults.push(Fault::new(
                 "gateway.bodies_bytes_max",
-                format!("{} bytes for all bodies are less than body_bytes_max allows one", bounds.bodies_bytes_max),
+                format!("{} bytes for all bodies are less than body_bytes_max allows one", self.bodies_bytes_max),
                 "raise it, or lower gateway.body_bytes_max",
             ));
         }
-        if bounds.worker_threads > WORKER_THREADS_MAX {
+        if self.worker_threads > WORKER_THREADS_MAX {
             faults.push(Fault::new(
                 "gateway.worker_threads",
-                format!("{} threads are more than {WORKER_THREADS_MAX}", bounds.worker_threads),
+                format!("{} threads are more than {WORKER_THREADS_MAX}", self.worker_threads),
                 "write 0 for one on each core, or a small number",
             ));
         }
-        if bounds.same_target_retries > 1 {
+        if self.same_target_retries > 1 {
             faults.push(Fault::new(
                 "gateway.same_target_retries",
                 "more than one repeat of a failing target is not supported",
                 "write 0 or 1",
             ));
         }
-        bounds
+    }
+}
+
+fn wait(name: &str, text: Option<&str>, default: Duration, faults: &mut Vec<Fault>) -> Duration {
+    let Some(text) = text else { return default };
+    match duration(text) {
+        Some(value) if !value.is_zero() => value,
+        _ => {
+            faults.push(Fault::new(
+                format!("gateway.{name}"),
+                format!("\"{text}\" is no duration above zero"),
+                match name {
+                    "connection_age_max" => "write it as \"10m\", \"1h\" or \"off\"",
+                    _ => "write it as \"500ms\", \"30s\" or \"10m\"",
+                },
+            ));
+            default
+        }
     }
 }
 

@@ -35,6 +35,7 @@ pub struct RawGateway {
     pub write_timeout: Option<String>,
     pub finish_grace: Option<String>,
     pub connection_idle: Option<String>,
+    pub connection_age_max: Option<String>,
     pub pool_idle: Option<String>,
     pub pool_age_max: Option<String>,
     pub proxy: Option<String>,

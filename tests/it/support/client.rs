@@ -215,14 +215,31 @@ impl Response {
 
     /// Reads a stream to its end: its text, and whether `[DONE]` and an error came.
     pub async fn stream_text(&mut self) -> Streamed {
-        let mut streamed = Streamed::default();
-        for payload in self.payloads().await {
+        Streamed::of(&self.payloads().await)
+    }
+}
+
+/// What a stream told.
+#[derive(Debug, Default, PartialEq)]
+pub struct Streamed {
+    pub text: String,
+    pub done: bool,
+    pub finish: Option<String>,
+    pub usage: Option<serde_json::Value>,
+    pub error: Option<serde_json::Value>,
+}
+
+impl Streamed {
+    /// What these payloads told, in order.
+    pub fn of<T: AsRef<str>>(payloads: &[T]) -> Self {
+        let mut streamed = Self::default();
+        for payload in payloads.iter().map(AsRef::as_ref) {
             if payload == "[DONE]" {
                 streamed.done = true;
                 continue;
             }
             assert!(!streamed.done, "nothing follows [DONE]");
-            let chunk: serde_json::Value = serde_json::from_str(&payload).expect("JSON");
+            let chunk: serde_json::Value = serde_json::from_str(payload).expect("JSON");
             if !chunk["error"].is_null() {
                 streamed.error = Some(chunk["error"].clone());
                 continue;
@@ -239,14 +256,4 @@ impl Response {
         }
         streamed
     }
-}
-
-/// What a stream told.
-#[derive(Debug, Default, PartialEq)]
-pub struct Streamed {
-    pub text: String,
-    pub done: bool,
-    pub finish: Option<String>,
-    pub usage: Option<serde_json::Value>,
-    pub error: Option<serde_json::Value>,
 }

@@ -1,0 +1,320 @@
+//! A client's connection as bytes, below HTTP.
+//!
+//! Owns what has to be known of bytes before a head or a frame is understood: how
+//! many of a head were read, what HTTP/2 sends beside requests, whether the client
+//! is gone. Counts, and copies nothing.
+
+use super::frames::{Excess, Frames};
+use super::listen::DoorLimits;
+use async_trait::async_trait;
+use pingora_core::protocols::raw_connect::ProxyDigest;
+use pingora_core::protocols::{
+    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest, UniqueID,
+    UniqueIDType,
+};
+use std::io::{Error, IoSlice, Result};
+use std::os::fd::AsRawFd as _;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufWriter, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio_rustls::server::TlsStream;
+
+/// Bytes gathered for one write.
+const WRITE_BUFFER: usize = 8 << 10;
+/// What is left of a head that was refused is read for this long in all, and for
+/// this long without a byte: a connection that is closed with unread bytes is
+/// reset, and the answer may be lost with it.
+const LINGER_MAX: Duration = Duration::from_secs(5);
+const LINGER_IDLE: Duration = Duration::from_secs(1);
+
+/// No bound.
+const FREE: usize = usize::MAX;
+
+/// A head did not end within its bound.
+#[derive(Debug, thiserror::Error)]
+#[error("the head is larger than its bound")]
+pub(super) struct HeadOver;
+
+/// What is known of a connection's bytes, for who has handed the connection away.
+#[derive(Debug)]
+pub(super) struct Meter {
+    /// Bytes that may still be read.
+    left: AtomicUsize,
+    over: AtomicBool,
+    block_over: AtomicBool,
+    flooded: AtomicBool,
+    flood: Notify,
+}
+
+impl Meter {
+    /// A head begins: it may have this many bytes.
+    pub(super) fn bound(&self, head_bytes_max: usize) {
+        // With one more it is known that it has not ended in time.
+        self.left.store(head_bytes_max.saturating_add(1), Ordering::Relaxed);
+    }
+
+    /// It has ended.
+    pub(super) fn lift(&self) {
+        self.left.store(FREE, Ordering::Relaxed);
+    }
+
+    /// The client sends no more, or the connection is broken.
+    pub(super) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
+    }
+
+    /// A header block of HTTP/2 was larger than a head may be.
+    pub(super) fn is_block_over(&self) -> bool {
+        self.block_over.load(Ordering::Acquire)
+    }
+
+    /// Pends until too many frames came that ask for nothing; from then on nothing
+    /// is read. Cancel-safe.
+    pub(super) async fn flooded(&self) {
+        while !self.flooded.load(Ordering::Acquire) {
+            self.flood.notified().await;
+        }
+    }
+
+    fn took(&self, bytes: usize) {
+        let left = self.left.load(Ordering::Relaxed);
+        if left != FREE {
+            self.left.store(left.saturating_sub(bytes), Ordering::Relaxed);
+        }
+    }
+
+    fn note(&self, excess: Excess) {
+        match excess {
+            Excess::Block => self.block_over.store(true, Ordering::Release),
+            Excess::Flood => {
+                self.flooded.store(true, Ordering::Release);
+                self.flood.notify_one();
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Transport {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// A connection whose bytes are counted.
+#[derive(Debug)]
+pub(super) struct Wire {
+    out: BufWriter<Transport>,
+    /// Read already, to be read again.
+    first: Vec<u8>,
+    frames: Option<Frames>,
+    meter: Arc<Meter>,
+    fd: UniqueIDType,
+    socket: Arc<SocketDigest>,
+}
+
+impl Wire {
+    /// `first`: what was read of it already.
+    pub(super) fn plain(stream: TcpStream, first: Vec<u8>) -> Self {
+        let fd = stream.as_raw_fd();
+        Self::new(Transport::Plain(stream), fd, first)
+    }
+
+    pub(super) fn tls(stream: TlsStream<TcpStream>) -> Self {
+        let fd = stream.get_ref().0.as_raw_fd();
+        Self::new(Transport::Tls(Box::new(stream)), fd, Vec::new())
+    }
+
+    fn new(transport: Transport, fd: UniqueIDType, first: Vec<u8>) -> Self {
+        let meter = Meter {
+            left: AtomicUsize::new(FREE),
+            over: AtomicBool::new(false),
+            block_over: AtomicBool::new(false),
+            flooded: AtomicBool::new(false),
+            flood: Notify::new(),
+        };
+        Self {
+            out: BufWriter::with_capacity(WRITE_BUFFER, transport),
+            first,
+            frames: None,
+            meter: Arc::new(meter),
+            fd,
+            socket: Arc::new(SocketDigest::from_raw_fd(fd)),
+        }
+    }
+
+    /// What comes is HTTP/2, from its first byte on.
+    pub(super) fn watch_frames(mut self, limits: &DoorLimits) -> Self {
+        self.frames = Some(Frames::new(limits.head_bytes_max));
+        self
+    }
+
+    pub(super) fn meter(&self) -> Arc<Meter> {
+        Arc::clone(&self.meter)
+    }
+
+    pub(super) fn socket(&self) -> Arc<SocketDigest> {
+        Arc::clone(&self.socket)
+    }
+
+    async fn linger(&mut self) {
+        let mut dropped = vec![0; WRITE_BUFFER];
+        let reading =
+            async { while let Ok(Ok(1..)) = tokio::time::timeout(LINGER_IDLE, self.out.read(&mut dropped)).await {} };
+        let _ = tokio::time::timeout(LINGER_MAX, reading).await;
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<Result<()>> {
+        let this = self.get_mut();
+        let left = this.meter.left.load(Ordering::Relaxed);
+        if left == 0 {
+            return Poll::Ready(Err(Error::other(HeadOver)));
+        }
+        if this.frames.is_some() && this.meter.flooded.load(Ordering::Relaxed) {
+            // Whoever waits for `flooded` ends the connection.
+            return Poll::Pending;
+        }
+        let before = buf.filled().len();
+        if this.first.is_empty() {
+            let room = buf.remaining();
+            let read = std::task::ready!(if left < room {
+                // The last bytes of a head's room: no more are taken, so that what is refused does
+                // not hang on how it was cut on its way.
+                let mut part = ReadBuf::new(buf.initialize_unfilled_to(left));
+                let read = Pin::new(&mut this.out).poll_read(cx, &mut part);
+                let came = part.filled().len();
+                buf.advance(came);
+                read
+            } else {
+                Pin::new(&mut this.out).poll_read(cx, buf)
+            });
+            if read.is_err() || (room > 0 && buf.filled().len() == before) {
+                this.meter.over.store(true, Ordering::Release);
+            }
+            read?;
+        } else {
+            let taken = this.first.len().min(buf.remaining());
+            buf.put_slice(&this.first[..taken]);
+            this.first.drain(..taken);
+        }
+        let came = &buf.filled()[before..];
+        this.meter.took(came.len());
+        if let Some(excess) = this.frames.as_mut().and_then(|frames| frames.take(came)) {
+            this.meter.note(excess);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize>> {
+        Pin::new(&mut self.get_mut().out).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        Pin::new(&mut self.get_mut().out).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        Pin::new(&mut self.get_mut().out).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<Result<usize>> {
+        Pin::new(&mut self.get_mut().out).poll_write_vectored(cx, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.out.is_write_vectored()
+    }
+}
+
+/// Does for either what `call` does for the one that is there.
+macro_rules! either {
+    ($self:ident, $inner:ident => $call:expr) => {
+        match $self.get_mut() {
+            Transport::Plain($inner) => {
+                let $inner = Pin::new($inner);
+                $call
+            }
+            Transport::Tls($inner) => {
+                let $inner = Pin::new($inner.as_mut());
+                $call
+            }
+        }
+    };
+}
+
+impl AsyncRead for Transport {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<Result<()>> {
+        either!(self, inner => inner.poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Transport {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize>> {
+        either!(self, inner => inner.poll_write(cx, bytes))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        either!(self, inner => inner.poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        either!(self, inner => inner.poll_shutdown(cx))
+    }
+
+    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<Result<usize>> {
+        either!(self, inner => inner.poll_write_vectored(cx, parts))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Plain(inner) => inner.is_write_vectored(),
+            Self::Tls(inner) => inner.is_write_vectored(),
+        }
+    }
+}
+
+#[async_trait]
+impl Shutdown for Wire {
+    async fn shutdown(&mut self) {
+        let _ = self.out.shutdown().await;
+        if self.meter.left.load(Ordering::Relaxed) == 0 {
+            self.linger().await;
+        }
+    }
+}
+
+impl UniqueID for Wire {
+    fn id(&self) -> UniqueIDType {
+        self.fd
+    }
+}
+
+impl GetSocketDigest for Wire {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        Some(self.socket())
+    }
+}
+
+impl GetTimingDigest for Wire {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        Vec::new()
+    }
+}
+
+impl GetProxyDigest for Wire {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        None
+    }
+}
+
+impl Ssl for Wire {}
+
+impl Peek for Wire {}
