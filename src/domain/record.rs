@@ -6,7 +6,7 @@
 
 use crate::domain::deadline::{Clock, LimitSource};
 use crate::domain::failure::{Cause, Confidence, Fact, closed_enum};
-use crate::domain::ids::Principal;
+use crate::domain::ids::{Principal, PrincipalKind};
 use crate::domain::usage::Usage;
 use serde::{Deserialize, Serialize};
 
@@ -212,6 +212,37 @@ pub struct Billed {
 pub const NONE: &str = "none";
 
 impl Record {
+    /// A record of nothing: what it begins with, and what stays behind where it was taken from.
+    #[must_use]
+    pub fn blank() -> Self {
+        Self {
+            id: String::new(),
+            at: String::new(),
+            client_request_id: None,
+            principal: Principal { id: String::new(), kind: PrincipalKind::Anonymous },
+            client_addr: None,
+            path: String::new(),
+            model: String::new(),
+            route: String::new(),
+            task: String::new(),
+            task_reason: String::new(),
+            stream: false,
+            outcome: Outcome::Failed,
+            status: 0,
+            cause: NONE.to_owned(),
+            phase: NONE.to_owned(),
+            side: NONE.to_owned(),
+            evidence: Vec::new(),
+            plan: PlanRecord::default(),
+            attempts: Vec::new(),
+            timings: Timings::default(),
+            annotations: Vec::new(),
+            warnings: Vec::new(),
+            usage: None,
+            billed: None,
+        }
+    }
+
     /// The cause as the enum, or `None` on success.
     #[must_use]
     pub fn cause(&self) -> Option<Cause> {

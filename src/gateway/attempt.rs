@@ -412,9 +412,9 @@ impl Attempt {
     }
 
     fn note(&mut self, facts: &ChunkFacts, now: Instant) {
-        for index in &facts.choices {
-            if !self.choices.iter().any(|(known, _)| known == index) && self.choices.len() < 1024 {
-                self.choices.push((*index, None));
+        for index in facts.choices.iter() {
+            if !self.choices.iter().any(|(known, _)| *known == index) && self.choices.len() < 1024 {
+                self.choices.push((index, None));
             }
         }
         for (index, finish) in &facts.finished {

@@ -453,7 +453,8 @@ impl Settled<'_> {
 }
 
 /// The span of an exchange. Fields by the GenAI semantic conventions where they
-/// have a name for it (`gen_ai.request.model`).
+/// have a name for it (`gen_ai.request.model`). As deep as the lines that are
+/// written within it: above `debug` there are none, and a span is costly.
 pub struct ExchangeSpan<'a> {
     pub record: &'a Record,
 }
@@ -462,7 +463,7 @@ impl ExchangeSpan<'_> {
     #[must_use]
     pub fn open(&self) -> tracing::Span {
         let record = self.record;
-        tracing::info_span!(
+        tracing::debug_span!(
             target: "tautline::exchange",
             "exchange",
             id = record.id,
@@ -486,7 +487,7 @@ pub struct AttemptSpan<'a> {
 impl AttemptSpan<'_> {
     #[must_use]
     pub fn open(&self) -> tracing::Span {
-        tracing::info_span!(
+        tracing::debug_span!(
             target: "tautline::attempt",
             "attempt",
             gen_ai.request.model = self.target.model,

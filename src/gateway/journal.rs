@@ -1,15 +1,17 @@
 //! The frames an exchange produced so far, and who has read how many of them.
 //!
-//! Owns the bounded buffer between one driver and any number of readers.
-//! Refuses sockets and clocks. Invariants: frames keep their order; once a
+//! Owns the bounded buffer between one driver and any number of readers; how
+//! what was read is kept small is `packed`'s. Refuses sockets and clocks. Invariants: frames keep their order; once a
 //! reader has taken content, nothing is taken back (`shown`); what no attached
 //! reader needs any more is dropped only when the bound demands it.
+
+mod packed;
 
 use crate::gateway::settle::Settlement;
 use crate::wire::sse::SseFrame;
 use bytes::Bytes;
+use packed::Packed;
 use parking_lot::Mutex;
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
@@ -78,8 +80,10 @@ pub struct Journal(Arc<Mutex<Inner>>);
 
 #[derive(Debug)]
 struct Inner {
-    entries: VecDeque<Entry>,
-    /// Number of the first entry in `entries`, counted from the exchange's start.
+    /// What every attached reader has taken, and behind it what some have not.
+    packed: Packed,
+    fresh: Vec<Entry>,
+    /// Number of the first entry in `packed`, counted from the exchange's start.
     base: u64,
     bytes: usize,
     bytes_max: usize,
@@ -94,7 +98,7 @@ struct Inner {
     departure: Option<Departure>,
     /// Whoever delivers the answer settles the exchange.
     awaits_delivery: bool,
-    settlement: Option<Settlement>,
+    settlement: Option<Box<Settlement>>,
 }
 
 #[derive(Debug)]
@@ -121,7 +125,8 @@ impl Journal {
     #[must_use]
     pub fn new(bytes_max: usize) -> Self {
         Self(Arc::new(Mutex::new(Inner {
-            entries: VecDeque::new(),
+            packed: Packed::default(),
+            fresh: Vec::new(),
             base: 0,
             bytes: 0,
             bytes_max,
@@ -143,7 +148,7 @@ impl Journal {
         let mut inner = self.0.lock();
         for entry in entries {
             inner.bytes += entry.bytes();
-            inner.entries.push_back(entry);
+            inner.fresh.push(entry);
         }
         inner.wake_readers();
     }
@@ -159,9 +164,11 @@ impl Journal {
         // Notes are no part of the answer: those that nobody has read stay.
         let unread = inner.slowest().map_or(0, |cursor| cursor.saturating_sub(inner.base));
         let unread = usize::try_from(unread).unwrap_or(usize::MAX);
-        let all = std::mem::take(&mut inner.entries);
-        inner.entries = all.into_iter().skip(unread).filter(|entry| matches!(entry, Entry::Note(_))).collect();
-        inner.bytes = inner.entries.iter().map(Entry::bytes).sum();
+        let mut notes = inner.entries_from(unread);
+        notes.retain(|entry| matches!(entry, Entry::Note(_)));
+        inner.packed = Packed::default();
+        inner.bytes = notes.iter().map(Entry::bytes).sum();
+        inner.fresh = notes;
         inner.base = 0;
         inner.epoch += 1;
         inner.wake_readers();
@@ -229,7 +236,7 @@ impl Journal {
     pub fn settle(&self, settlement: Settlement) {
         let mut inner = self.0.lock();
         if inner.awaits_delivery {
-            inner.settlement = Some(settlement);
+            inner.settlement = Some(Box::new(settlement));
         } else {
             drop(inner);
             settlement.delivered(None);
@@ -271,15 +278,48 @@ impl Inner {
         self.readers.iter().map(|slot| if slot.epoch == self.epoch { slot.cursor } else { self.base }).min()
     }
 
+    /// The entries from the one at `skip` on.
+    fn entries_from(&self, skip: usize) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        if skip < self.packed.len() {
+            self.packed.unpack(skip, &mut entries);
+        }
+        let skip = skip.saturating_sub(self.packed.len());
+        entries.extend(self.fresh.iter().skip(skip).cloned());
+        entries
+    }
+
+    /// Packs what lies before `cursor`.
+    fn pack(&mut self, cursor: u64) {
+        let read = usize::try_from(cursor.saturating_sub(self.base)).unwrap_or(usize::MAX);
+        let read = read.saturating_sub(self.packed.len()).min(self.fresh.len());
+        for entry in self.fresh.drain(..read) {
+            self.packed.push(&entry);
+        }
+    }
+
+    /// What a reader that stands `skip` entries behind `base` has not taken.
+    fn take(&mut self, skip: usize) -> Vec<Entry> {
+        if self.readers.len() > 1 || skip != self.packed.len() {
+            return self.entries_from(skip);
+        }
+        // The only reader, and with the driver: what it takes is copied nowhere but into the pack.
+        for entry in &self.fresh {
+            self.packed.push(entry);
+        }
+        std::mem::take(&mut self.fresh)
+    }
+
     fn make_room(&mut self) -> bool {
         if self.bytes < self.bytes_max {
             return true;
         }
         if let Some(slowest) = self.slowest() {
+            self.pack(slowest);
             while self.base < slowest
-                && let Some(entry) = self.entries.pop_front()
+                && let Some(dropped) = self.packed.drop_first()
             {
-                self.bytes -= entry.bytes();
+                self.bytes -= dropped;
                 self.base += 1;
             }
         }
@@ -300,21 +340,26 @@ impl Reader {
     pub fn poll_batch(&mut self, cx: &mut Context<'_>, shows: bool) -> Poll<Batch> {
         let mut guard = self.journal.0.lock();
         let inner = &mut *guard;
-        let Some(slot) = inner.readers.iter_mut().find(|slot| slot.id == self.id) else {
+        let Some(place) = inner.readers.iter().position(|slot| slot.id == self.id) else {
             return Poll::Ready(Batch::default());
         };
+        let slot = &mut inner.readers[place];
         let mut batch = Batch { reset: slot.epoch != inner.epoch, ..Batch::default() };
         if batch.reset {
             slot.epoch = inner.epoch;
             slot.cursor = inner.base;
         }
         let skip = usize::try_from(slot.cursor.saturating_sub(inner.base)).unwrap_or(usize::MAX);
-        batch.entries.extend(inner.entries.iter().skip(skip).cloned());
-        slot.cursor += batch.entries.len() as u64;
+        batch.entries = inner.take(skip);
         batch.ending.clone_from(&inner.ending);
+        let slot = &mut inner.readers[place];
+        slot.cursor += batch.entries.len() as u64;
         if batch.entries.is_empty() && batch.ending.is_none() && !batch.reset {
             slot.waker = Some(cx.waker().clone());
             return Poll::Pending;
+        }
+        if let Some(slowest) = inner.slowest() {
+            inner.pack(slowest);
         }
         inner.shown |= shows && batch.entries.iter().any(|entry| !matches!(entry, Entry::Note(_)));
         if let Some(writer) = inner.writer.take() {

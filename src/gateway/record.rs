@@ -41,6 +41,8 @@ const GATHER: Duration = Duration::from_millis(20);
 const PRINT_MAX: Duration = Duration::from_secs(2);
 /// The oldest rows are removed when there are so many too many, or a tenth of the table if that is less.
 const PRUNE_EVERY: u64 = 1024;
+/// Room made for a record's JSON: one of a single attempt fits.
+const BODY_FIRST: usize = 2 << 10;
 /// Rows that one query returns at most.
 pub const PAGE_MAX: u32 = 1000;
 
@@ -129,7 +131,7 @@ impl RecordWriter {
                     Queued::Flush(done) => flushes.push(done),
                 }
             }
-            rows += self.write(&batch).await;
+            rows += self.write(batch).await;
             if rows >= self.records_max.saturating_add(slack) {
                 self.prune(&mut rows).await;
             }
@@ -161,15 +163,14 @@ impl RecordWriter {
     }
 
     /// How many rows the table gained.
-    async fn write(&self, batch: &[Box<Record>]) -> u64 {
+    async fn write(&self, batch: Vec<Box<Record>>) -> u64 {
         if batch.is_empty() {
             return 0;
         }
-        let body = |record: &Record| serde_json::to_string(record).expect("records always serialize");
-        let rows: Vec<Row> = batch.iter().map(|record| (record.as_ref(), body(record))).collect();
+        let rows: Vec<Row> = batch.into_iter().map(|record| (body(&record), record)).collect();
         print(&rows, self.lines).await;
         let count = rows.len() as u64;
-        if let Err(error) = write(&self.store, &rows).await {
+        if let Err(error) = write(&self.store, rows).await {
             tracing::error!(target: "tautline::records", %error, lost = count, "records could not be written");
             for _ in 0..count {
                 RecordDropped.emit(&self.metrics);
@@ -181,18 +182,30 @@ impl RecordWriter {
     }
 }
 
-/// A record, and the JSON of it.
-type Row<'a> = (&'a Record, String);
+/// The JSON of a record, and the record.
+type Row = (String, Box<Record>);
+
+fn body(record: &Record) -> String {
+    let mut out = Vec::with_capacity(BODY_FIRST);
+    serde_json::to_writer(&mut out, record).expect("records always serialize");
+    String::from_utf8(out).expect("JSON is UTF-8")
+}
 
 /// A reader of stdout that is gone or slow costs lines, not requests.
-async fn print(rows: &[Row<'_>], lines: Lines) {
+async fn print(rows: &[Row], lines: Lines) {
     let mut out = String::new();
-    for (record, body) in rows {
+    if lines == Lines::Json {
+        // As the bodies, with what stands before them.
+        out.reserve(rows.iter().map(|(body, _)| body.len() + 48).sum());
+    }
+    for (body, record) in rows {
         let level = record.cause().map_or(tracing::Level::INFO, level);
         match lines {
             Lines::Off => return,
             Lines::Json => {
-                let _ = writeln!(out, "{{\"level\":\"{level}\",\"event\":\"exchange\",{}", &body[1..]);
+                for part in ["{\"level\":\"", level.as_str(), "\",\"event\":\"exchange\",", &body[1..], "\n"] {
+                    out.push_str(part);
+                }
             }
             Lines::Text => {
                 let target = record.attempts.last().map_or("-", |attempt| attempt.target.as_str());
@@ -220,12 +233,13 @@ async fn print(rows: &[Row<'_>], lines: Lines) {
 
 /// One statement, which is a transaction of its own: each statement more is a
 /// way to the database's thread and back.
-async fn write(store: &Store, rows: &[Row<'_>]) -> Result<(), sqlx::Error> {
+async fn write(store: &Store, rows: Vec<Row>) -> Result<(), sqlx::Error> {
     let mut insert: sqlx::QueryBuilder<sqlx::Sqlite> =
         sqlx::QueryBuilder::new("INSERT OR REPLACE INTO gateway_records (id, outcome, route, cause, body) ");
-    insert.push_values(rows, |mut row, (record, body)| {
-        row.push_bind(&record.id).push_bind(record.outcome.as_str());
-        row.push_bind(&record.route).push_bind(&record.cause).push_bind(body);
+    // By value: what is lent is copied.
+    insert.push_values(rows, |mut row, (body, record)| {
+        let Record { id, outcome, route, cause, .. } = *record;
+        row.push_bind(id).push_bind(outcome.as_str()).push_bind(route).push_bind(cause).push_bind(body);
     });
     // Its text depends on the number of rows: not worth keeping.
     insert.build().persistent(false).execute(store.pool()).await.map(|_| ())

@@ -17,8 +17,9 @@ use bytes::{Bytes, BytesMut};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue};
 use std::future::Future;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::time::Instant;
+use tokio::time::Sleep;
 
 /// Headers that every answer of an exchange carries.
 #[derive(Debug, Clone)]
@@ -88,7 +89,8 @@ pub async fn read(
     delivery: Delivery,
     headers: &ReplyHeaders,
 ) {
-    let mut delivering = Delivering { gateway, bounds, session, reader, headers, head_sent: false };
+    let silence = Silence::default();
+    let mut delivering = Delivering { gateway, bounds, session, reader, headers, head_sent: false, silence };
     let delivered = if delivery.stream { delivering.stream().await } else { delivering.whole().await };
     if let Err(error) = delivered {
         delivering.reader.depart(match error {
@@ -105,6 +107,30 @@ struct Delivering<'a> {
     reader: Reader,
     headers: &'a ReplyHeaders,
     head_sent: bool,
+    silence: Silence,
+}
+
+/// The clock of a stream's silence. Nearly every wake-up puts its end off: one
+/// timer, armed anew only once it has fired.
+#[derive(Default)]
+struct Silence(Option<Pin<Box<Sleep>>>);
+
+impl Silence {
+    /// Pends until `due`. Cancel-safe.
+    async fn lasts_until(&mut self, due: Instant) {
+        let due = tokio::time::Instant::from_std(due);
+        let sleep = self.0.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
+        if sleep.deadline() > due {
+            sleep.as_mut().reset(due);
+        }
+        loop {
+            sleep.as_mut().await;
+            if tokio::time::Instant::now() >= due {
+                return;
+            }
+            sleep.as_mut().reset(due);
+        }
+    }
 }
 
 /// What there is to do next.
@@ -116,7 +142,7 @@ enum Wake {
 impl Delivering<'_> {
     async fn stream(&mut self) -> Result<(), SendError> {
         let bounds = self.bounds;
-        let mut due = Instant::now() + bounds.headers_hold_max;
+        let mut due = Some(Instant::now() + bounds.headers_hold_max);
         // Lines of a report that came while headers were held.
         let mut entries = Vec::new();
         loop {
@@ -158,7 +184,7 @@ impl Delivering<'_> {
                     }
                 }
             }
-            due = Instant::now() + bounds.keepalive_every;
+            due = Some(Instant::now() + bounds.keepalive_every);
         }
     }
 
@@ -176,9 +202,8 @@ impl Delivering<'_> {
     async fn whole(&mut self) -> Result<(), SendError> {
         let mut assembler = Assembler::default();
         let mut whole: Option<Bytes> = None;
-        let never = Instant::now() + std::time::Duration::from_secs(365 * 24 * 3600);
         loop {
-            let Wake::Batch(batch) = self.wake(never, false).await? else { continue };
+            let Wake::Batch(batch) = self.wake(None, false).await? else { continue };
             if batch.reset {
                 assembler = Assembler::default();
                 whole = None;
@@ -213,12 +238,18 @@ impl Delivering<'_> {
     }
 
     /// The next batch, or silence until `due`; an error when the client left.
-    async fn wake(&mut self, due: Instant, shows: bool) -> Result<Wake, SendError> {
+    async fn wake(&mut self, due: Option<Instant>, shows: bool) -> Result<Wake, SendError> {
+        let silence = async {
+            match due {
+                Some(due) => self.silence.lasts_until(due).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
             batch = self.reader.batch(shows) => Ok(Wake::Batch(batch)),
             () = self.session.departed() => Err(SendError::Gone),
-            () = tokio::time::sleep_until(due.into()) => Ok(Wake::Silence),
+            () = silence => Ok(Wake::Silence),
         }
     }
 }
@@ -229,10 +260,11 @@ fn only_notes(batch: &crate::gateway::journal::Batch) -> bool {
 
 /// All that is ready, as one piece.
 fn encode(entries: Vec<Entry>, ending: Option<Ending>) -> Bytes {
-    let mut out = BytesMut::new();
+    let payload = |entry: &Entry| if let Entry::Frame(frame) = entry { frame.data.len() + 10 } else { 0 };
+    let mut out = BytesMut::with_capacity(entries.iter().map(payload).sum::<usize>() + DONE.len());
     for entry in entries {
         match entry {
-            Entry::Frame(frame) => out.extend_from_slice(&frame.encode()),
+            Entry::Frame(frame) => frame.encode_into(&mut out),
             // A comment line without a blank line after it, as for keep-alives.
             Entry::Note(text) => out.extend_from_slice(format!(": {}\n", text.replace(['\n', '\r'], " ")).as_bytes()),
             Entry::Whole(_) => {}

@@ -12,9 +12,7 @@ pub use error::{Verdicts, error_answer, fixed_answer};
 use crate::domain::deadline::Clock;
 use crate::domain::failure::{Evidence, Failure, Observation, Phase, StallPoint, classify};
 use crate::domain::ids::{ExchangeId, Principal, RouteName, TargetName};
-use crate::domain::record::{
-    AttemptOutcome, AttemptRecord, Billed, NONE, Outcome, PlanRecord, Purpose, Record, Timings,
-};
+use crate::domain::record::{AttemptOutcome, AttemptRecord, Billed, NONE, Outcome, Purpose, Record};
 use crate::domain::task::{Task, TaskReason};
 use crate::domain::usage::Usage;
 use crate::gateway::attempt::Tally;
@@ -94,24 +92,7 @@ impl Open {
             principal: opening.principal,
             client_addr: opening.client_addr,
             path: opening.path,
-            model: String::new(),
-            route: String::new(),
-            task: String::new(),
-            task_reason: String::new(),
-            stream: false,
-            outcome: Outcome::Failed,
-            status: 0,
-            cause: NONE.to_owned(),
-            phase: NONE.to_owned(),
-            side: NONE.to_owned(),
-            evidence: Vec::new(),
-            plan: PlanRecord::default(),
-            attempts: Vec::new(),
-            timings: Timings::default(),
-            annotations: Vec::new(),
-            warnings: Vec::new(),
-            usage: None,
-            billed: None,
+            ..Record::blank()
         };
         Self {
             record: Box::new(record),
@@ -309,7 +290,8 @@ impl Open {
         }
         .emit(&self.metrics);
         self.trace.export(&self.record, Spent { accepted: self.accepted, total });
-        if !self.sink.put(self.record.clone()) {
+        let record = std::mem::replace(&mut self.record, Box::new(Record::blank()));
+        if !self.sink.put(record) {
             RecordDropped.emit(&self.metrics);
         }
     }

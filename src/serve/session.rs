@@ -8,11 +8,14 @@ use super::close::Closed;
 use super::listen::DoorLimits;
 use super::wire::HeadOver;
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use pingora_core::apps::{HttpPersistentSettings, ReusedHttpStream};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::{Error, ErrorType};
 use pingora_http::ResponseHeader;
+use std::future::Future;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
@@ -116,11 +119,14 @@ impl Session {
         // short, and keeps each of its timers for a minute after it was of use.
         inner.set_keepalive(Some(0));
         inner.set_read_timeout(Some(limits.head_timeout * 2));
-        inner.set_write_timeout(Some(limits.write_timeout * 2));
+        // Writes have a clock of ours.
+        inner.set_write_timeout(None);
         let deadline = if reused { limits.connection_idle } else { limits.head_timeout };
         let read = tokio::select! {
             biased;
-            read = tokio::time::timeout(deadline, inner.read_request()) => read,
+            // Boxed, as is every phase that is over before the long one: what it needs would else
+            // be kept, unused, for as long as an answer streams.
+            read = Box::pin(tokio::time::timeout(deadline, inner.read_request())) => read,
             // Idle connections go at once; one whose head is on its way is told by its next try.
             _ = closing.wait_for(|closing| *closing) => return Err(Closed::Draining),
         };
@@ -129,7 +135,7 @@ impl Session {
                 let mut session = Self::new(inner, limits, closing);
                 let Some(what) = session.objection() else { return Ok(session) };
                 let answer = malformed(what.clone(), Some(&session));
-                refuse(&mut session.inner, answer, limits.write_timeout).await;
+                Box::pin(refuse(&mut session.inner, answer, limits.write_timeout)).await;
                 return Err(what.closes());
             }
             // The connection was closed before a request began.
@@ -143,7 +149,7 @@ impl Session {
             Err(_) if reused => return Err(Closed::Idle),
             Err(_) => Malformed::HeadStalled(limits.head_timeout),
         };
-        refuse(&mut inner, malformed(what.clone(), None), limits.write_timeout).await;
+        Box::pin(refuse(&mut inner, malformed(what.clone(), None), limits.write_timeout)).await;
         Err(what.closes())
     }
 
@@ -293,15 +299,15 @@ impl Session {
             // Each byte buys time, so that one now and then does not buy for ever.
             let allowed = body_timeout + Duration::from_millis(body.len() as u64 * 1000 / body_rate_min as u64);
             let wait = body_timeout.min(allowed.saturating_sub(began.elapsed()));
-            let piece = tokio::time::timeout(wait, self.inner.read_request_body()).await;
+            let piece = within(wait, self.inner.read_request_body()).await;
             match piece {
-                Err(_) if wait < body_timeout => return Err(BodyError::TooSlow(allowed)),
-                Err(_) => return Err(BodyError::Stalled(body_timeout)),
-                Ok(Err(error)) => return Err(broken_body(&error)),
-                Ok(Ok(None)) => return Ok(body.freeze()),
-                Ok(Ok(Some(bytes))) if body.len() + bytes.len() > max => return Err(BodyError::TooLarge { max }),
-                Ok(Ok(Some(bytes))) if !keeps(bytes.len()) => return Err(BodyError::NoRoom),
-                Ok(Ok(Some(bytes))) => body.extend_from_slice(&bytes),
+                None if wait < body_timeout => return Err(BodyError::TooSlow(allowed)),
+                None => return Err(BodyError::Stalled(body_timeout)),
+                Some(Err(error)) => return Err(broken_body(&error)),
+                Some(Ok(None)) => return Ok(body.freeze()),
+                Some(Ok(Some(bytes))) if body.len() + bytes.len() > max => return Err(BodyError::TooLarge { max }),
+                Some(Ok(Some(bytes))) if !keeps(bytes.len()) => return Err(BodyError::NoRoom),
+                Some(Ok(Some(bytes))) => body.extend_from_slice(&bytes),
             }
         }
     }
@@ -336,9 +342,14 @@ impl Session {
             None if self.inner.is_http2() => Framing::UntilClose,
             None => Framing::Chunked,
         };
-        let head = response_head(status, headers, framing);
+        let head = Box::new(response_head(status, headers, framing));
         self.open_answer = true;
-        self.bounded_write(|inner| Box::pin(inner.write_response_header(Box::new(head)))).await
+        let limit = self.limits.write_timeout;
+        let written = match &mut self.inner {
+            ServerSession::H1(h1) => within(limit, h1.write_response_header(head)).await,
+            other => within(limit, Box::pin(other.write_response_header(head))).await,
+        };
+        self.written(written)
     }
 
     /// Sends a part of the body.
@@ -349,7 +360,12 @@ impl Session {
     pub async fn send(&mut self, mut bytes: Bytes) -> Result<(), SendError> {
         while !bytes.is_empty() {
             let piece = bytes.split_to(bytes.len().min(PIECE));
-            self.bounded_write(|inner| Box::pin(inner.write_response_body(piece, false))).await?;
+            let limit = self.limits.write_timeout;
+            let written = match &mut self.inner {
+                ServerSession::H1(h1) => within(limit, h1.write_body(&piece)).await.map(|done| done.map(|_| ())),
+                other => within(limit, Box::pin(other.write_response_body(piece, false))).await,
+            };
+            self.written(written)?;
         }
         Ok(())
     }
@@ -359,7 +375,12 @@ impl Session {
     /// # Errors
     /// The client is gone or stalled.
     pub async fn finish(&mut self) -> Result<(), SendError> {
-        self.bounded_write(|inner| Box::pin(inner.write_response_body(Bytes::new(), true))).await?;
+        let limit = self.limits.write_timeout;
+        let written = match &mut self.inner {
+            ServerSession::H1(h1) => within(limit, h1.finish_body()).await.map(|done| done.map(|_| ())),
+            other => within(limit, Box::pin(other.write_response_body(Bytes::new(), true))).await,
+        };
+        self.written(written)?;
         self.open_answer = false;
         Ok(())
     }
@@ -381,16 +402,12 @@ impl Session {
         self.why = Closed::ClientGone;
     }
 
-    async fn bounded_write<T>(
-        &mut self,
-        write: impl for<'s> FnOnce(&'s mut ServerSession) -> futures_util::future::BoxFuture<'s, pingora_core::Result<T>>,
-    ) -> Result<(), SendError> {
-        let outcome = tokio::time::timeout(self.limits.write_timeout, write(&mut self.inner)).await;
+    /// What came of a write; `None`: nothing within `write_timeout`.
+    fn written(&mut self, outcome: Option<pingora_core::Result<()>>) -> Result<(), SendError> {
         let error = match outcome {
-            Ok(Ok(_)) => return Ok(()),
-            Ok(Err(error)) if *error.etype() == ErrorType::WriteTimedout => SendError::Stalled,
-            Ok(Err(_)) => SendError::Gone,
-            Err(_) => SendError::Stalled,
+            Some(Ok(())) => return Ok(()),
+            Some(Err(error)) if *error.etype() != ErrorType::WriteTimedout => SendError::Gone,
+            Some(Err(_)) | None => SendError::Stalled,
         };
         self.broken = true;
         self.why = match error {
@@ -423,8 +440,8 @@ impl Session {
         let settings = HttpPersistentSettings::for_session(&self.inner);
         // `linger` read what there was; this is a backstop.
         self.inner.set_total_drain_timeout(Some(LINGER_IDLE));
-        let finished = tokio::time::timeout(self.limits.write_timeout, self.inner.finish()).await;
-        let reusable = finished.ok().and_then(Result::ok).flatten();
+        let finished = within(self.limits.write_timeout, Box::pin(self.inner.finish())).await;
+        let reusable = finished.and_then(Result::ok).flatten();
         (reusable.map(|reusable| ReusedHttpStream::from_reusable_stream(reusable, settings)), self.why)
     }
 }
@@ -466,6 +483,16 @@ impl Malformed {
     }
 }
 
+/// [`tokio::time::timeout`] that makes its timer only when there is something to
+/// wait for: nearly every write is taken at once. `None`: it took longer.
+async fn within<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    if let Poll::Ready(output) = std::future::poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await {
+        return Some(output);
+    }
+    Box::pin(tokio::time::timeout(limit, future)).await.ok()
+}
+
 fn is_continue(expectation: &[u8]) -> bool {
     expectation.eq_ignore_ascii_case(b"100-continue")
 }
@@ -495,16 +522,22 @@ enum Framing {
 }
 
 fn response_head(status: u16, headers: &[(HeaderName, HeaderValue)], framing: Framing) -> ResponseHeader {
-    let mut head = ResponseHeader::build(status, Some(headers.len() + 2)).expect("statuses are ours, 100 to 599");
+    let (mut head, ()) = http::Response::new(()).into_parts();
+    head.status = StatusCode::from_u16(status).expect("statuses are ours, 100 to 599");
+    // Not through pingora's own methods: those parse each name again and keep its case beside it.
+    // Room for `Date` and `Connection`, too, which pingora adds.
+    head.headers = HeaderMap::with_capacity(headers.len() + 3);
     for (name, value) in headers {
-        let _ = head.append_header(name.clone(), value.clone());
+        head.headers.append(name.clone(), value.clone());
     }
-    let _ = match framing {
-        Framing::Length(length) => head.insert_header(http::header::CONTENT_LENGTH, length),
-        Framing::Chunked => head.insert_header(http::header::TRANSFER_ENCODING, "chunked"),
-        Framing::UntilClose => Ok(()),
-    };
-    head
+    match framing {
+        Framing::Length(length) => drop(head.headers.insert(http::header::CONTENT_LENGTH, length.into())),
+        Framing::Chunked => {
+            head.headers.insert(http::header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+        Framing::UntilClose => {}
+    }
+    head.into()
 }
 
 async fn refuse(inner: &mut ServerSession, answer: Answer, write_timeout: Duration) {

@@ -161,6 +161,14 @@ impl Wire {
         Arc::clone(&self.socket)
     }
 
+    /// A client that is gone may show in a write before it shows in a read.
+    fn watched<T>(&self, written: Poll<Result<T>>) -> Poll<Result<T>> {
+        if matches!(written, Poll::Ready(Err(_))) {
+            self.meter.over.store(true, Ordering::Release);
+        }
+        written
+    }
+
     async fn linger(&mut self) {
         let mut dropped = vec![0; WRITE_BUFFER];
         let reading =
@@ -214,11 +222,15 @@ impl AsyncRead for Wire {
 
 impl AsyncWrite for Wire {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize>> {
-        Pin::new(&mut self.get_mut().out).poll_write(cx, bytes)
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.out).poll_write(cx, bytes);
+        this.watched(written)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        Pin::new(&mut self.get_mut().out).poll_flush(cx)
+        let this = self.get_mut();
+        let flushed = Pin::new(&mut this.out).poll_flush(cx);
+        this.watched(flushed)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
@@ -226,7 +238,9 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<Result<usize>> {
-        Pin::new(&mut self.get_mut().out).poll_write_vectored(cx, parts)
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.out).poll_write_vectored(cx, parts);
+        this.watched(written)
     }
 
     fn is_write_vectored(&self) -> bool {

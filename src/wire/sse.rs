@@ -177,22 +177,31 @@ impl SseDecoder {
 }
 
 impl SseFrame {
-    /// The frame as it goes out: an `event:` line if it had one, a `data:` line
-    /// for each line of the payload, a blank line.
-    #[must_use]
-    pub fn encode(&self) -> Bytes {
-        let mut out = BytesMut::with_capacity(self.data.len() + 10);
+    /// The frame as it goes out, appended to `out`: an `event:` line if it had one, a
+    /// `data:` line for each line of the payload, a blank line.
+    pub fn encode_into(&self, out: &mut BytesMut) {
+        out.reserve(self.data.len() + 10);
         if let Some(event) = &self.event {
             out.extend_from_slice(b"event: ");
             out.extend_from_slice(event);
             out.extend_from_slice(b"\n");
         }
-        for line in self.data.split(|byte| *byte == b'\n') {
+        let mut rest = &self.data[..];
+        while let Some(end) = memchr::memchr(b'\n', rest) {
             out.extend_from_slice(b"data: ");
-            out.extend_from_slice(line);
-            out.extend_from_slice(b"\n");
+            out.extend_from_slice(&rest[..=end]);
+            rest = &rest[end + 1..];
         }
-        out.extend_from_slice(b"\n");
+        out.extend_from_slice(b"data: ");
+        out.extend_from_slice(rest);
+        out.extend_from_slice(b"\n\n");
+    }
+
+    /// [`Self::encode_into`] on its own.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        let mut out = BytesMut::new();
+        self.encode_into(&mut out);
         out.freeze()
     }
 }

@@ -5,6 +5,7 @@
 //! readers of one request must not see two requests. Invariant: what passes
 //! here means the same to every JSON parser.
 
+use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -63,14 +64,14 @@ fn offset_of(document: &[u8], line: usize, column: usize) -> u64 {
     (line_start + column.saturating_sub(1)) as u64
 }
 
-enum Part {
-    Key(String),
+enum Part<'de> {
+    Key(Cow<'de, str>),
     Index(usize),
 }
 
-struct Path(Vec<Part>);
+struct Path<'de>(Vec<Part<'de>>);
 
-impl fmt::Display for Path {
+impl fmt::Display for Path<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // A path is for a person: what lies deeper than this says nothing more.
         for (place, part) in self.0.iter().take(12).enumerate() {
@@ -89,18 +90,18 @@ fn clip(key: &str) -> Cow<'_, str> {
 }
 
 /// Walks one value; on an error the path is left standing at its place.
-struct Strict<'p> {
-    path: &'p mut Path,
+struct Strict<'p, 'de> {
+    path: &'p mut Path<'de>,
 }
 
-impl<'de> DeserializeSeed<'de> for Strict<'_> {
+impl<'de> DeserializeSeed<'de> for Strict<'_, 'de> {
     type Value = ();
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for Strict<'_> {
+impl<'de> Visitor<'de> for Strict<'_, 'de> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -139,8 +140,8 @@ impl<'de> Visitor<'de> for Strict<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let mut seen: HashSet<String> = HashSet::new();
-        while let Some(key) = map.next_key::<String>()? {
+        let mut seen = Seen::Few(Vec::new());
+        while let Some(Key(key)) = map.next_key()? {
             self.path.0.push(Part::Key(key.clone()));
             if !seen.insert(key) {
                 return Err(A::Error::custom("duplicate key"));
@@ -149,6 +150,38 @@ impl<'de> Visitor<'de> for Strict<'_> {
             self.path.0.pop();
         }
         Ok(())
+    }
+}
+
+/// A key as it stands in the document, copied only where it is escaped.
+#[derive(Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// Keys of one object. A set costs more than the few comparisons that most
+/// objects need; of many keys each would be compared with all.
+enum Seen<'de> {
+    Few(Vec<Cow<'de, str>>),
+    Many(HashSet<Cow<'de, str>>),
+}
+
+const FEW: usize = 16;
+
+impl<'de> Seen<'de> {
+    /// False where it was seen before.
+    fn insert(&mut self, key: Cow<'de, str>) -> bool {
+        match self {
+            Self::Many(keys) => keys.insert(key),
+            Self::Few(keys) if keys.contains(&key) => false,
+            Self::Few(keys) if keys.len() < FEW => {
+                keys.push(key);
+                true
+            }
+            Self::Few(keys) => {
+                let many = keys.drain(..).chain([key]).collect();
+                *self = Self::Many(many);
+                true
+            }
+        }
     }
 }
 
@@ -180,6 +213,14 @@ mod tests {
         assert_eq!(field, "a.b");
         assert!(offset >= 12 && detail.starts_with("the body is not JSON"), "{offset} {detail}");
         assert!(refused(b"{} {}").2.contains("trailing"));
+    }
+
+    #[test]
+    fn a_key_given_twice_is_found_among_many_and_however_it_is_written() {
+        let many: String = (0..100).map(|key| format!("\"{key}\":0,")).collect();
+        assert_eq!(refused(format!("{{{many}\"7\":1}}").as_bytes()).2, "duplicate key");
+        check(format!("{{{many}\"x\":1}}").as_bytes()).expect("strict");
+        assert_eq!(refused(br#"{"a":1,"\u0061":2}"#).2, "duplicate key");
     }
 
     #[test]

@@ -9,7 +9,6 @@ use super::refusal::{ErrorFields, read_error_fields};
 use crate::domain::usage::Usage;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
-use std::borrow::Cow;
 use std::fmt;
 
 /// How a choice said it ended.
@@ -32,11 +31,31 @@ pub struct ChunkFacts {
     /// `(choice index, finish)` of each choice that ended here.
     pub finished: Vec<(u32, Finish)>,
     /// Choice indexes seen.
-    pub choices: Vec<u32>,
+    pub choices: Indexes,
     pub usage: Option<Usage>,
     /// A usage frame: usage and no choices.
     pub usage_only: bool,
     pub error: Option<ErrorFields>,
+}
+
+/// Indexes of choices; nearly every chunk has one.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Indexes {
+    first: Option<u32>,
+    others: Vec<u32>,
+}
+
+impl Indexes {
+    fn push(&mut self, index: u32) {
+        match self.first {
+            None => self.first = Some(index),
+            Some(_) => self.others.push(index),
+        }
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
+        self.first.into_iter().chain(self.others.iter().copied())
+    }
 }
 
 /// What a whole, unstreamed answer told.
@@ -57,40 +76,18 @@ pub fn read_chunk(payload: &[u8]) -> Result<ChunkFacts, String> {
     let text = std::str::from_utf8(payload)
         .map_err(|error| format!("a frame is not valid UTF-8 at byte {}", error.valid_up_to()))?;
     let chunk: Chunk<'_> = serde_json::from_str(text).map_err(|error| not_a_chunk(&error))?;
-    if chunk.error.is_some_and(|error| error.get() != "null") || chunk.object.as_deref() == Some("error") {
+    if chunk.error.is_some_and(|error| error.get() != "null") || chunk.object.is_some_and(|object| object.is_error) {
         return Ok(ChunkFacts { error: Some(read_error_fields(payload)), ..ChunkFacts::default() });
     }
-    let Some(choices) = chunk.choices else {
-        if chunk.usage.is_some() {
-            return Ok(ChunkFacts { usage: chunk.usage.map(Into::into), usage_only: true, ..ChunkFacts::default() });
+    let usage = chunk.usage.map(Into::into);
+    match chunk.choices {
+        Some(Choices(facts)) => {
+            let usage_only = facts.choices.first.is_none() && usage.is_some();
+            Ok(ChunkFacts { usage, usage_only, ..facts })
         }
-        return Err("a frame has neither choices, usage nor error".to_owned());
-    };
-    let mut facts = ChunkFacts {
-        usage_only: choices.is_empty() && chunk.usage.is_some(),
-        usage: chunk.usage.map(Into::into),
-        ..ChunkFacts::default()
-    };
-    for choice in choices {
-        facts.choices.push(choice.index);
-        if let Some(delta) = choice.delta {
-            let answers = [&delta.content, &delta.refusal, &delta.tool_calls, &delta.function_call, &delta.audio];
-            let answers = u32::from(answers.iter().any(|part| part.0));
-            let reasoning = [&delta.reasoning_content, &delta.reasoning, &delta.reasoning_details];
-            facts.answers += answers;
-            facts.contents += answers.max(u32::from(reasoning.iter().any(|part| part.0)));
-        }
-        // The legacy completion shape that some servers mix in.
-        if choice.text.0 {
-            facts.answers += 1;
-            facts.contents += 1;
-        }
-        // Some servers write an empty reason into every chunk: that is no end.
-        if let Some(reason) = choice.finish_reason.filter(|reason| !reason.is_empty()) {
-            facts.finished.push((choice.index, finish(&reason)));
-        }
+        None if usage.is_some() => Ok(ChunkFacts { usage, usage_only: true, ..ChunkFacts::default() }),
+        None => Err("a frame has neither choices, usage nor error".to_owned()),
     }
-    Ok(facts)
 }
 
 /// Reads an unstreamed answer.
@@ -100,7 +97,7 @@ pub fn read_chunk(payload: &[u8]) -> Result<ChunkFacts, String> {
 pub fn read_whole(body: &[u8]) -> Result<WholeFacts, String> {
     let text = std::str::from_utf8(body).map_err(|_| "the answer is not valid UTF-8".to_owned())?;
     let whole: Whole<'_> = serde_json::from_str(text).map_err(|error| not_a_chunk(&error))?;
-    if whole.error.is_some_and(|error| error.get() != "null") || whole.object.as_deref() == Some("error") {
+    if whole.error.is_some_and(|error| error.get() != "null") || whole.object.is_some_and(|object| object.is_error) {
         return Ok(WholeFacts { error: Some(read_error_fields(body)), ..WholeFacts::default() });
     }
     let Some(choices) = whole.choices else {
@@ -114,8 +111,7 @@ pub fn read_whole(body: &[u8]) -> Result<WholeFacts, String> {
             facts.has_answer |= parts.iter().any(|part| part.0);
         }
         facts.has_answer |= choice.text.0;
-        facts.finish =
-            choice.finish_reason.filter(|reason| !reason.is_empty()).map(|reason| finish(&reason)).or(facts.finish);
+        facts.finish = choice.finish_reason.and_then(|reason| reason.finish).or(facts.finish);
     }
     Ok(facts)
 }
@@ -141,12 +137,36 @@ fn finish(reason: &str) -> Finish {
     }
 }
 
+/// A string of which only its meaning is kept.
+#[derive(Default)]
+struct Word {
+    is_error: bool,
+    /// As a reason to end. Some servers write an empty one into every chunk: that is none.
+    finish: Option<Finish>,
+}
+
+impl<'de> Deserialize<'de> for Word {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Look;
+        impl Visitor<'_> for Look {
+            type Value = Word;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Word, E> {
+                Ok(Word { is_error: text == "error", finish: (!text.is_empty()).then(|| finish(text)) })
+            }
+        }
+        deserializer.deserialize_str(Look)
+    }
+}
+
 #[derive(Deserialize)]
 struct Chunk<'a> {
-    #[serde(borrow, default)]
-    object: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    choices: Option<Vec<Choice<'a>>>,
+    #[serde(default)]
+    object: Option<Word>,
+    #[serde(default)]
+    choices: Option<Choices>,
     #[serde(default)]
     usage: Option<UsageWire>,
     #[serde(borrow, default)]
@@ -154,15 +174,57 @@ struct Chunk<'a> {
 }
 
 #[derive(Deserialize)]
-struct Choice<'a> {
+struct Choice {
     #[serde(default)]
     index: u32,
     #[serde(default)]
     delta: Option<Delta>,
-    #[serde(borrow, default)]
-    finish_reason: Option<Cow<'a, str>>,
+    #[serde(default)]
+    finish_reason: Option<Word>,
     #[serde(default)]
     text: Filled,
+}
+
+/// A list of choices, added up as it is read.
+struct Choices(ChunkFacts);
+
+impl<'de> Deserialize<'de> for Choices {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Look;
+        impl<'de> Visitor<'de> for Look {
+            type Value = Choices;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of choices")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Choices, A::Error> {
+                let mut facts = ChunkFacts::default();
+                while let Some(choice) = list.next_element()? {
+                    add(&mut facts, choice);
+                }
+                Ok(Choices(facts))
+            }
+        }
+        deserializer.deserialize_seq(Look)
+    }
+}
+
+fn add(facts: &mut ChunkFacts, choice: Choice) {
+    facts.choices.push(choice.index);
+    if let Some(delta) = choice.delta {
+        let answers = [&delta.content, &delta.refusal, &delta.tool_calls, &delta.function_call, &delta.audio];
+        let answers = u32::from(answers.iter().any(|part| part.0));
+        let reasoning = [&delta.reasoning_content, &delta.reasoning, &delta.reasoning_details];
+        facts.answers += answers;
+        facts.contents += answers.max(u32::from(reasoning.iter().any(|part| part.0)));
+    }
+    // The legacy completion shape that some servers mix in.
+    if choice.text.0 {
+        facts.answers += 1;
+        facts.contents += 1;
+    }
+    if let Some(finish) = choice.finish_reason.and_then(|reason| reason.finish) {
+        facts.finished.push((choice.index, finish));
+    }
 }
 
 #[derive(Deserialize, Default)]
@@ -180,10 +242,10 @@ struct Delta {
 
 #[derive(Deserialize)]
 struct Whole<'a> {
-    #[serde(borrow, default)]
-    object: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    choices: Option<Vec<WholeChoice<'a>>>,
+    #[serde(default)]
+    object: Option<Word>,
+    #[serde(default)]
+    choices: Option<Vec<WholeChoice>>,
     #[serde(default)]
     usage: Option<UsageWire>,
     #[serde(borrow, default)]
@@ -191,11 +253,11 @@ struct Whole<'a> {
 }
 
 #[derive(Deserialize)]
-struct WholeChoice<'a> {
+struct WholeChoice {
     #[serde(default)]
     message: Option<Delta>,
-    #[serde(borrow, default)]
-    finish_reason: Option<Cow<'a, str>>,
+    #[serde(default)]
+    finish_reason: Option<Word>,
     #[serde(default)]
     text: Filled,
 }

@@ -8,7 +8,7 @@
 use crate::wire::strict::{self, NotStrict};
 use bytes::Bytes;
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use std::fmt;
 
@@ -190,7 +190,9 @@ impl ChatRequest {
                 _ => push_field(&mut out, renamed.unwrap_or(key), raw.get()),
             }
         }
-        push_field(&mut out, "model", &serde_json::Value::from(how.model).to_string());
+        let mut model = String::with_capacity(how.model.len() + 2);
+        push_text(&mut model, how.model);
+        push_field(&mut out, "model", &model);
         if how.stream {
             push_field(&mut out, "stream", "true");
         }
@@ -235,9 +237,21 @@ fn push_field(out: &mut String, key: &str, raw: &str) {
     if out.len() > 1 {
         out.push(',');
     }
-    out.push_str(&serde_json::Value::from(key).to_string());
+    push_text(out, key);
     out.push(':');
     out.push_str(raw);
+}
+
+/// As a JSON string.
+fn push_text(out: &mut String, text: &str) {
+    if text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'/' | b':')) {
+        // Nearly every key and name: nothing in it is escaped.
+        out.push('"');
+        out.push_str(text);
+        out.push('"');
+    } else {
+        out.push_str(&serde_json::Value::from(text).to_string());
+    }
 }
 
 /// The client's options with `include_usage` set as needed; `None`: leave them out.
@@ -345,9 +359,33 @@ struct StreamOptions {
 #[derive(Deserialize)]
 struct Message {
     #[serde(rename = "role")]
-    _role: String,
+    _role: Text,
     #[serde(default)]
     content: Content,
+}
+
+/// A string, of which only this is wanted: its length, and whether it is the
+/// type of an image.
+struct Text {
+    bytes: u64,
+    is_image: bool,
+}
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Look;
+        impl Visitor<'_> for Look {
+            type Value = Text;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Text, E> {
+                let is_image = matches!(text, "image_url" | "input_image" | "image");
+                Ok(Text { bytes: text.len() as u64, is_image })
+            }
+        }
+        deserializer.deserialize_str(Look)
+    }
 }
 
 /// A message's content: text, or a list of parts.
@@ -360,28 +398,33 @@ struct Content {
 impl<'de> Deserialize<'de> for Content {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Shape {
-            Text(String),
-            Parts(Vec<ContentPart>),
-            Absent(()),
-        }
-        #[derive(Deserialize)]
         struct ContentPart {
-            r#type: String,
+            r#type: Text,
             #[serde(default)]
-            text: Option<String>,
+            text: Option<Text>,
         }
-        Ok(match Shape::deserialize(deserializer)? {
-            Shape::Text(text) => Self { text_bytes: text.len() as u64, has_image: false },
-            Shape::Parts(parts) => Self {
-                text_bytes: parts.iter().filter_map(|part| part.text.as_ref()).map(|text| text.len() as u64).sum(),
-                has_image: parts
-                    .iter()
-                    .any(|part| matches!(part.r#type.as_str(), "image_url" | "input_image" | "image")),
-            },
-            Shape::Absent(()) => Self::default(),
-        })
+        struct Look;
+        impl<'de> Visitor<'de> for Look {
+            type Value = Content;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("text, a list of parts or null")
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Content, E> {
+                Ok(Content { text_bytes: text.len() as u64, has_image: false })
+            }
+            fn visit_unit<E>(self) -> Result<Content, E> {
+                Ok(Content::default())
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Content, A::Error> {
+                let mut content = Content::default();
+                while let Some(part) = parts.next_element::<ContentPart>()? {
+                    content.text_bytes += part.text.map_or(0, |text| text.bytes);
+                    content.has_image |= part.r#type.is_image;
+                }
+                Ok(content)
+            }
+        }
+        deserializer.deserialize_any(Look)
     }
 }
 
