@@ -68,6 +68,12 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().expect("memory")
 }
 
+fn brotli(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = brotli::CompressorWriter::new(Vec::new(), 4096, 5, 22);
+    encoder.write_all(bytes).expect("memory");
+    encoder.into_inner()
+}
+
 /// What is sent, what comes back, and where it is told.
 struct Bad {
     name: &'static str,
@@ -241,9 +247,14 @@ async fn compressed_bodies_are_read_and_bombs_end_at_the_bound() {
         encoder.finish().expect("memory")
     };
     let zstd = zstd::stream::encode_all(&plain[..], 1).expect("memory");
-    for (coding, body) in
-        [("gzip", gzip(&plain)), ("GZIP", gzip(&plain)), ("deflate", zlib), ("zstd", zstd), ("identity", plain.clone())]
-    {
+    for (coding, body) in [
+        ("gzip", gzip(&plain)),
+        ("GZIP", gzip(&plain)),
+        ("deflate", zlib),
+        ("zstd", zstd),
+        ("br", brotli(&plain)),
+        ("identity", plain.clone()),
+    ] {
         let client = Client::connect(house.addr).await;
         let mut answer = client.request("POST", CHAT, &[("content-encoding", coding)], &body).await;
         let text = answer.text().await;
@@ -256,7 +267,9 @@ async fn compressed_bodies_are_read_and_bombs_end_at_the_bound() {
     assert!(bomb.len() < 300 << 10, "{}", bomb.len());
     let behind = [gzip(&plain), gzip(&vec![b' '; 64 << 20])].concat();
     let zeros = zstd::stream::encode_all(&vec![b' '; 64 << 20][..], 3).expect("memory");
-    for (coding, body) in [("gzip", bomb), ("gzip", behind), ("zstd", zeros)] {
+    let blanks = brotli(&vec![b' '; 64 << 20]);
+    assert!(blanks.len() < 1000, "{}", blanks.len());
+    for (coding, body) in [("gzip", bomb), ("gzip", behind), ("zstd", zeros), ("br", blanks)] {
         let began = Instant::now();
         let client = Client::connect(house.addr).await;
         let mut answer = client.request("POST", CHAT, &[("content-encoding", coding)], &body).await;
@@ -269,6 +282,9 @@ async fn compressed_bodies_are_read_and_bombs_end_at_the_bound() {
     let cut = gzip(&plain)[..40].to_vec();
     for (coding, body) in [
         ("br", plain.clone()),
+        ("br", brotli(&plain)[..40].to_vec()),
+        ("br", vec![0x11; 40]),
+        ("compress", plain.clone()),
         ("gzip, gzip", gzip(&gzip(&plain))),
         ("gzip", plain.clone()),
         ("gzip", cut),
@@ -280,7 +296,7 @@ async fn compressed_bodies_are_read_and_bombs_end_at_the_bound() {
         assert_eq!(answer["error"]["code"], "invalid_request", "{coding}: {answer}");
     }
     assert_eq!(house.sim.seen().len(), served, "no bomb went further");
-    assert_eq!(records(&house).await.len(), 5 + 3 + 5);
+    assert_eq!(records(&house).await.len(), 6 + 4 + 8);
     assert_eq!(house.running.gateway.bodies.held(), 0, "the room is given back");
 }
 
