@@ -151,6 +151,34 @@ async fn a_head_that_is_none_is_told_once_counted_and_recorded_where_it_was_pars
     assert_eq!(records(&house).await.len(), recorded + 1, "what never was a request has no record");
 }
 
+/// The bound is the head's alone, to the byte, however it is cut and whatever follows it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_head_may_have_head_bytes_max_and_not_a_byte_more() {
+    const MAX: usize = 6000;
+    let house = House::start(&format!("head_bytes_max = {MAX}\n"), &config()).await;
+    let mut body = chat("m", false).to_string();
+    body.push_str(&" ".repeat(50_000));
+    let bare = post(&format!("content-length: {}\r\nx-pad: \r\n", body.len()), "").len();
+    for (over, status) in [(0, "200"), (1, "413"), (3000, "413"), (0, "200")] {
+        for piece in [100_000, 700] {
+            let pad = "p".repeat(MAX + over - bare);
+            let bytes = post(&format!("content-length: {}\r\nx-pad: {pad}\r\n", body.len()), &body);
+            assert_eq!(bytes.len() - body.len(), MAX + over);
+            let mut client = Client::connect(house.addr).await;
+            for piece in bytes.chunks(piece) {
+                // What is refused is read on for a while, so that the answer arrives.
+                assert!(client.stream.write_all(piece).await.is_ok(), "{over} in pieces of {}", piece.len());
+            }
+            let answer = client.response().await;
+            assert_eq!(answer.status.to_string(), status, "{over} in pieces of {piece}");
+        }
+    }
+    closed(&house, "head_too_large", 4).await;
+    let bound = "tautline_gateway_bound_hit_total{bound=\"head_bytes_max\"} 4";
+    assert!(house.metrics().await.contains(bound));
+    assert!(records(&house).await.iter().all(|one| one.status == 200 || one.cause == "too_large"));
+}
+
 /// A head or a body that trickles puts nothing off.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_trickles_ends_at_the_total_deadline() {
