@@ -1,6 +1,7 @@
 //! Hours in minutes: three equal rounds of mixed load with every fault that the
 //! simulator knows, after which nothing may be left: no exchange, no gauge, no
-//! descriptor, no allocation. One gateway lives through all of them; after each
+//! descriptor, no allocation, and in the long form no memory a minute later. One
+//! gateway lives through all of them, asked over HTTP/1.1 and HTTP/2; after each
 //! round its provider goes, which closes its pools.
 
 #[path = "it/support/client.rs"]
@@ -78,6 +79,12 @@ const STUCK: Duration = Duration::from_secs(30);
 /// Timers of the transport's own are kept until they would have fired: twice the door's waits.
 const TIMERS: Duration = Duration::from_millis(2200);
 
+/// What memory is given to go back to the system. Its allocator keeps what it was given for a
+/// while, and in pieces: a bound on pages, where `live` is one on what is used.
+const LATER: Duration = Duration::from_secs(60);
+/// Resident memory a minute after the last round, in percent of that after the first.
+const RESIDENT_MAX: u64 = 130;
+
 /// Allocations of one more time series, its labels and its buckets.
 const SERIES_COST: i64 = 16;
 
@@ -90,6 +97,11 @@ enum Length {
 }
 
 impl Length {
+    /// The long form waits, and judges resident memory.
+    fn is_long(self) -> bool {
+        matches!(self, Self::Time(_))
+    }
+
     fn third(self) -> Self {
         match self {
             Self::Requests(count) => Self::Requests(count / 3),
@@ -142,7 +154,7 @@ fn faulty(rng: &mut Rng) -> String {
 
 fn configuration(state: &std::path::Path, sim: SocketAddr) -> String {
     let mut text = format!(
-        "state_dir = {:?}\n[gateway]\nlisten = \"127.0.0.1:0\"\nhead_timeout = \"1s\"\nbody_timeout = \"1s\"\n\
+        "state_dir = {:?}\n[gateway]\nlisten = \"127.0.0.1:0\"\nlisten_h2c = \"127.0.0.1:0\"\nhead_timeout = \"1s\"\nbody_timeout = \"1s\"\n\
          write_timeout = \"1s\"\nconnection_idle = \"1s\"\npool_idle = \"1s\"\nfinish_grace = \"200ms\"\nretry_base = \"5ms\"\n\
          output_bytes_max = 200000\njournal_bytes_max = 65536\nheaders_hold_max = \"300ms\"\nkeepalive_every = \"100ms\"\n\
          records_max = 10000000\n\
@@ -166,13 +178,50 @@ struct Tally {
     left: AtomicU64,
 }
 
-async fn one(addr: SocketAddr, rng: &mut Rng, tally: &Tally, id: &str) {
+/// Asks over a connection of HTTP/2, reads it or leaves within; whether a whole answer came.
+async fn over_http2(addr: SocketAddr, id: &str, body: Vec<u8>, leave: bool) -> bool {
+    let stream = tokio::net::TcpStream::connect(addr).await.expect("it listens");
+    let (mut send, connection) = h2::client::handshake(stream).await.expect("HTTP/2");
+    let connection = tokio::spawn(connection);
+    let request = http::Request::post("http://localhost/v1/chat/completions").header("x-client-request-id", id);
+    let (answer, mut sending) = send.send_request(request.body(()).expect("a request"), false).expect("it is sent");
+    sending.send_data(body.into(), true).expect("it is sent");
+    let mut answer = answer.await.expect("an answer").into_body();
+    let mut text = Vec::new();
+    while let Some(piece) = answer.data().await {
+        let piece = piece.expect("not cut");
+        answer.flow_control().release_capacity(piece.len()).expect("as much as came");
+        text.extend_from_slice(&piece);
+        if leave {
+            connection.abort();
+            break;
+        }
+    }
+    drop((send, sending, answer));
+    // The other side may be gone before our last words: nothing is lost by that.
+    let _ = connection.await;
+    text.ends_with(b"data: [DONE]\n\n")
+}
+
+async fn one([addr, addr_h2c]: [SocketAddr; 2], rng: &mut Rng, tally: &Tally, id: &str) {
     let route = if rng.u8(0..4) == 0 { "good".to_owned() } else { faulty(rng) };
     let manner = manner(rng);
     let stream = !matches!(manner, Manner::Whole);
     let model = if matches!(manner, Manner::Nonsense) { "nobody-has-this" } else { route.as_str() };
     let body = serde_json::json!({"model": model, "stream": stream, "messages": [{"role": "user", "content": PROMPT}]});
     let mut body = body.to_string().into_bytes();
+    if matches!(manner, Manner::Stream | Manner::LeaveWithin) && rng.u8(0..3) == 0 {
+        tally.sent.fetch_add(1, Ordering::Relaxed);
+        let leave = matches!(manner, Manner::LeaveWithin);
+        let seen = match over_http2(addr_h2c, id, body, leave).await {
+            _ if leave => &tally.left,
+            true => &tally.whole,
+            // A refusal is not told from a cut here.
+            false => &tally.cut,
+        };
+        seen.fetch_add(1, Ordering::Relaxed);
+        return;
+    }
     let mut headers = format!("x-client-request-id: {id}\r\n");
     if matches!(manner, Manner::Compressed) {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -231,7 +280,7 @@ async fn one(addr: SocketAddr, rng: &mut Rng, tally: &Tally, id: &str) {
     seen.fetch_add(1, Ordering::Relaxed);
 }
 
-async fn load(addr: SocketAddr, length: Length, round: usize, tally: &Arc<Tally>) {
+async fn load(addrs: [SocketAddr; 2], length: Length, round: usize, tally: &Arc<Tally>) {
     let began = Instant::now();
     let clients: Vec<_> = (0..CLIENTS)
         .map(|place| {
@@ -245,7 +294,7 @@ async fn load(addr: SocketAddr, length: Length, round: usize, tally: &Arc<Tally>
                     Length::Time(time) => began.elapsed() < time,
                 } {
                     let id = format!("{round}-{place}-{done}");
-                    let exchange = one(addr, &mut rng, &tally, &id);
+                    let exchange = one(addrs, &mut rng, &tally, &id);
                     let ended = tokio::time::timeout(STUCK, exchange).await;
                     ended.unwrap_or_else(|_| panic!("{id} is stuck"));
                     done += 1;
@@ -288,6 +337,12 @@ fn counted(running: &Running, name: &str) -> u64 {
     let sum =
         family.map_or(0.0, |family| family.get_metric().iter().map(|one| one.get_counter().get_value()).sum::<f64>());
     format!("{sum:.0}").parse().expect("whole")
+}
+
+/// Bytes of this process in memory, the clients and the simulator among them.
+fn resident() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/statm").expect("Linux");
+    text.split(' ').nth(1).expect("pages").parse::<u64>().expect("a number") * 4096
 }
 
 /// Open sockets of this process.
@@ -349,7 +404,7 @@ async fn soak(length: Length) {
     let running = roles::start(&loaded).await.expect("the gateway starts");
     let tally = Arc::new(Tally::default());
     let sockets_before = sockets() - 1;
-    let (mut lives, mut files, mut known) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut lives, mut files, mut known, mut pages) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     // The one before the first warms caches up and is not judged.
     for round in 0..=ROUNDS {
         let listening = match listener.take() {
@@ -358,7 +413,8 @@ async fn soak(length: Length) {
         };
         let sim = Sim::start(listening, SimSettings { seen_max: 16, ..SimSettings::default() });
         let began = Instant::now();
-        load(running.addrs[0], if round == 0 { length.third() } else { length }, round, &tally).await;
+        load([running.addrs[0], running.addrs_h2c[0]], if round == 0 { length.third() } else { length }, round, &tally)
+            .await;
         let loaded_for = began.elapsed();
         let lifecycle = &running.gateway.lifecycle;
         until("the end of all exchanges", || lifecycle.running() == 0).await;
@@ -372,18 +428,26 @@ async fn soak(length: Length) {
         lives.push(quietest().await);
         files.push(descriptors());
         known.push(series(&running));
+        pages.push(resident() >> 10);
         let (allocations, bytes) = lives[round];
         println!(
             "round {round}: {} requests so far in {loaded_for:.1?}: {} whole, {} cut, {} refused, {} left; \
-             {allocations} allocations of {bytes} bytes live, {} descriptors, {} series",
+             {allocations} allocations of {bytes} bytes live, {} KiB resident, {} descriptors, {} series",
             tally.sent.load(Ordering::Relaxed),
             tally.whole.load(Ordering::Relaxed),
             tally.cut.load(Ordering::Relaxed),
             tally.refused.load(Ordering::Relaxed),
             tally.left.load(Ordering::Relaxed),
+            pages[round],
             files[round],
             known[round],
         );
+    }
+    if length.is_long() {
+        tokio::time::sleep(LATER).await;
+        let (first, later) = (pages[1], resident() >> 10);
+        println!("a minute later: {later} KiB resident");
+        assert!(later * 100 <= first * RESIDENT_MAX, "resident memory: {pages:?} KiB, {later} a minute later");
     }
     let sent = tally.sent.load(Ordering::Relaxed);
     assert_eq!(counted(&running, "tautline_gateway_requests_total"), sent, "each is settled exactly once");

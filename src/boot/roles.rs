@@ -21,6 +21,7 @@ use crate::store::Store;
 use crate::telemetry::otlp::Exporter;
 use crate::telemetry::{Counters, Scope};
 use anyhow::{Context as _, Result};
+use futures_util::future::join_all;
 use prometheus::Registry;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -56,6 +57,7 @@ pub struct Running {
     admin_closing: watch::Sender<bool>,
     sink: RecordSink,
     exporter: Option<Exporter>,
+    doors: [JoinHandle<()>; 2],
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -105,10 +107,12 @@ pub async fn start(loaded: &Loaded) -> Result<Running> {
         reloader: Arc::clone(&reloader),
     };
     // Each ends when its watch turns, or with the process; `stop` waits for them.
-    let tasks = vec![
-        tokio::spawn(writer.run()),
+    let doors = [
         tokio::spawn(open(bound, Door(Arc::clone(&gateway)), limits, protocol, closing.subscribe())),
         tokio::spawn(open_h2c(bound_h2c, Door(Arc::clone(&gateway)), limits, closing.subscribe())),
+    ];
+    let tasks = vec![
+        tokio::spawn(writer.run()),
         tokio::spawn(open(vec![admin_bound], admin, limits, Protocol::Plain, admin_closing.subscribe())),
         tokio::spawn(keep_lists(Arc::clone(&gateway))),
         tokio::spawn(keep_keys(Arc::clone(&gateway))),
@@ -128,6 +132,7 @@ pub async fn start(loaded: &Loaded) -> Result<Running> {
         admin_closing,
         sink,
         exporter,
+        doors,
         tasks,
     })
 }
@@ -142,7 +147,7 @@ impl Running {
 
     /// Drains: takes nothing new, waits up to `grace` (or until `hurry` ends)
     /// for what runs, ends the rest as `shutdown`, writes out the records.
-    pub async fn stop(self, grace: Duration, hurry: impl Future<Output = ()>) {
+    pub async fn stop(mut self, grace: Duration, hurry: impl Future<Output = ()>) {
         let lifecycle = &self.gateway.lifecycle;
         lifecycle.advance(Stage::Draining);
         self.closing.send_replace(true);
@@ -159,11 +164,17 @@ impl Running {
                 exporter.close(EXPORT_MAX).await;
             }
         };
-        let _ = tokio::join!(tokio::time::timeout(FLUSH_MAX, self.sink.flush()), export);
+        // An answer over HTTP/2 has ended when its last frame was handed to its connection, not when that was
+        // written: whoever leaves before cuts it.
+        let written = tokio::time::timeout(LAST_WORDS, join_all(self.doors.iter_mut()));
+        let _ = tokio::join!(tokio::time::timeout(FLUSH_MAX, self.sink.flush()), export, written);
         self.admin_closing.send_replace(true);
-        for task in self.tasks {
-            task.abort();
-            let _ = task.await;
+        for task in self.tasks.into_iter().chain(self.doors) {
+            // One that ended may have been waited for already, which is done once.
+            if !task.is_finished() {
+                task.abort();
+                let _ = task.await;
+            }
         }
         let _ = tokio::time::timeout(FLUSH_MAX, self.store.close()).await;
     }

@@ -85,7 +85,7 @@ impl Frames {
         let asks = match kind {
             DATA => length > 0 || flags & END_STREAM != 0,
             CONTINUATION => length > 0,
-            // As many as what we send; h2 answers none of them.
+            // A request, and room for an answer: h2 sends nothing back for the latter.
             HEADERS | WINDOW_UPDATE => true,
             _ => false,
         };

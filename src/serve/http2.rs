@@ -25,7 +25,8 @@ const STREAMS_MAX: u32 = 100;
 /// Streams that were reset and not looked at yet; one more ends the connection (CVE-2023-44487).
 const RESET_UNSEEN_MAX: usize = 20;
 /// Streams that h2 had to reset for what they sent; one more ends the connection (CVE-2025-8671).
-const RESET_BY_US_MAX: usize = 100;
+/// Many: a proxy before us carries the slips of all its clients.
+const RESET_BY_US_MAX: usize = 1000;
 /// Requests with heads that no two readers understand alike; one more ends the connection.
 const REJECTED_MAX: usize = 32;
 /// Waited for, without a stream, until a client that was told to go has gone.

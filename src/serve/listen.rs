@@ -113,8 +113,8 @@ pub(super) struct Door<A> {
     tls: Option<TlsAcceptor>,
 }
 
-/// Accepts on `bound` until `closing` turns true; ends once accepting has ended
-/// (connections go on). Runs on the caller's runtime.
+/// Accepts on `bound` until `closing` turns true; ends once the last connection
+/// has. Runs on the caller's runtime.
 pub async fn open<A: App>(
     bound: Vec<Bound>,
     app: A,
@@ -127,9 +127,11 @@ pub async fn open<A: App>(
         Protocol::H2c => (true, None),
         Protocol::Tls(certificate) => (false, Some(certificate.acceptor())),
     };
-    let places = Arc::new(Semaphore::new(limits.connections_max.min(Semaphore::MAX_PERMITS)));
-    let door = Arc::new(Door { app, limits, closing, places, h2c, tls });
+    let all = u32::try_from(limits.connections_max).unwrap_or(u32::MAX);
+    let places = Arc::new(Semaphore::new(all as usize));
+    let door = Arc::new(Door { app, limits, closing, places: Arc::clone(&places), h2c, tls });
     join_all(bound.into_iter().map(|one| accept(Arc::clone(&door), one.listener))).await;
+    let _all_free = places.acquire_many(all).await;
 }
 
 async fn accept<A: App>(door: Arc<Door<A>>, listener: TcpListener) {
@@ -141,7 +143,6 @@ async fn accept<A: App>(door: Arc<Door<A>>, listener: TcpListener) {
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            // It ends by its own clocks; who drains waits for exchanges, not for connections.
             Ok((stream, _)) => door.begin(stream),
             Err(error) => {
                 tracing::warn!(target: "tautline::serve", %error, "a connection could not be accepted");

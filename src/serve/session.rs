@@ -6,7 +6,7 @@
 
 use super::close::Closed;
 use super::listen::DoorLimits;
-use super::wire::HeadOver;
+use super::wire::{HeadOver, Wire};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use pingora_core::apps::{HttpPersistentSettings, ReusedHttpStream};
@@ -132,10 +132,10 @@ impl Session {
         };
         let what = match read {
             Ok(Ok(true)) => {
-                let mut session = Self::new(inner, limits, closing);
+                let session = Self::new(inner, limits, closing);
                 let Some(what) = session.objection() else { return Ok(session) };
                 let answer = malformed(what.clone(), Some(&session));
-                Box::pin(refuse(&mut session.inner, answer, limits.write_timeout)).await;
+                Box::pin(refuse(session.inner, answer, limits.write_timeout)).await;
                 return Err(what.closes());
             }
             // The connection was closed before a request began.
@@ -149,7 +149,7 @@ impl Session {
             Err(_) if reused => return Err(Closed::Idle),
             Err(_) => Malformed::HeadStalled(limits.head_timeout),
         };
-        Box::pin(refuse(&mut inner, malformed(what.clone(), None), limits.write_timeout)).await;
+        Box::pin(refuse(inner, malformed(what.clone(), None), limits.write_timeout)).await;
         Err(what.closes())
     }
 
@@ -540,7 +540,7 @@ fn response_head(status: u16, headers: &[(HeaderName, HeaderValue)], framing: Fr
     head.into()
 }
 
-async fn refuse(inner: &mut ServerSession, answer: Answer, write_timeout: Duration) {
+async fn refuse(mut inner: ServerSession, answer: Answer, write_timeout: Duration) {
     inner.set_keepalive(None);
     let head = response_head(answer.status, &answer.headers, Framing::Length(answer.body.len()));
     // The client may be a port scanner that never reads.
@@ -551,6 +551,9 @@ async fn refuse(inner: &mut ServerSession, answer: Answer, write_timeout: Durati
         Ok::<(), pingora_core::BError>(())
     })
     .await;
+    if let ServerSession::H1(h1) = inner {
+        Wire::let_go(h1.into_inner()).await;
+    }
 }
 
 fn broken_body(error: &Error) -> BodyError {

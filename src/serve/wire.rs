@@ -9,8 +9,8 @@ use super::listen::DoorLimits;
 use async_trait::async_trait;
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_core::protocols::{
-    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest, UniqueID,
-    UniqueIDType,
+    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream, TimingDigest,
+    UniqueID, UniqueIDType,
 };
 use std::io::{Error, IoSlice, Result};
 use std::os::fd::AsRawFd as _;
@@ -169,10 +169,15 @@ impl Wire {
         written
     }
 
-    async fn linger(&mut self) {
+    /// Closes what was answered before all of its head was read.
+    pub(super) async fn let_go(stream: Stream) {
+        let Ok(mut wire) = stream.into_any().downcast::<Self>() else { return };
+        if wire.meter.left.load(Ordering::Relaxed) > 0 {
+            return;
+        }
         let mut dropped = vec![0; WRITE_BUFFER];
         let reading =
-            async { while let Ok(Ok(1..)) = tokio::time::timeout(LINGER_IDLE, self.out.read(&mut dropped)).await {} };
+            async { while let Ok(Ok(1..)) = tokio::time::timeout(LINGER_IDLE, wire.out.read(&mut dropped)).await {} };
         let _ = tokio::time::timeout(LINGER_MAX, reading).await;
     }
 }
@@ -299,9 +304,6 @@ impl AsyncWrite for Transport {
 impl Shutdown for Wire {
     async fn shutdown(&mut self) {
         let _ = self.out.shutdown().await;
-        if self.meter.left.load(Ordering::Relaxed) == 0 {
-            self.linger().await;
-        }
     }
 }
 

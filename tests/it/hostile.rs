@@ -68,6 +68,12 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().expect("memory")
 }
 
+fn brotli(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = brotli::CompressorWriter::new(Vec::new(), 4096, 5, 22);
+    encoder.write_all(bytes).expect("memory");
+    encoder.into_inner()
+}
+
 /// What is sent, what comes back, and where it is told.
 struct Bad {
     name: &'static str,
@@ -143,6 +149,34 @@ async fn a_head_that_is_none_is_told_once_counted_and_recorded_where_it_was_pars
     let streamed = beside.stream_text().await;
     assert_eq!((streamed.text.as_str(), streamed.done), (answer_text(PROMPT, 400).as_str(), true));
     assert_eq!(records(&house).await.len(), recorded + 1, "what never was a request has no record");
+}
+
+/// The bound is the head's alone, to the byte, however it is cut and whatever follows it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_head_may_have_head_bytes_max_and_not_a_byte_more() {
+    const MAX: usize = 6000;
+    let house = House::start(&format!("head_bytes_max = {MAX}\n"), &config()).await;
+    let mut body = chat("m", false).to_string();
+    body.push_str(&" ".repeat(50_000));
+    let bare = post(&format!("content-length: {}\r\nx-pad: \r\n", body.len()), "").len();
+    for (over, status) in [(0, "200"), (1, "413"), (3000, "413"), (0, "200")] {
+        for piece in [100_000, 700] {
+            let pad = "p".repeat(MAX + over - bare);
+            let bytes = post(&format!("content-length: {}\r\nx-pad: {pad}\r\n", body.len()), &body);
+            assert_eq!(bytes.len() - body.len(), MAX + over);
+            let mut client = Client::connect(house.addr).await;
+            for piece in bytes.chunks(piece) {
+                // What is refused is read on for a while, so that the answer arrives.
+                assert!(client.stream.write_all(piece).await.is_ok(), "{over} in pieces of {}", piece.len());
+            }
+            let answer = client.response().await;
+            assert_eq!(answer.status.to_string(), status, "{over} in pieces of {piece}");
+        }
+    }
+    closed(&house, "head_too_large", 4).await;
+    let bound = "tautline_gateway_bound_hit_total{bound=\"head_bytes_max\"} 4";
+    assert!(house.metrics().await.contains(bound));
+    assert!(records(&house).await.iter().all(|one| one.status == 200 || one.cause == "too_large"));
 }
 
 /// A head or a body that trickles puts nothing off.
@@ -241,9 +275,14 @@ async fn compressed_bodies_are_read_and_bombs_end_at_the_bound() {
         encoder.finish().expect("memory")
     };
     let zstd = zstd::stream::encode_all(&plain[..], 1).expect("memory");
-    for (coding, body) in
-        [("gzip", gzip(&plain)), ("GZIP", gzip(&plain)), ("deflate", zlib), ("zstd", zstd), ("identity", plain.clone())]
-    {
+    for (coding, body) in [
+        ("gzip", gzip(&plain)),
+        ("GZIP", gzip(&plain)),
+        ("deflate", zlib),
+        ("zstd", zstd),
+        ("br", brotli(&plain)),
+        ("identity", plain.clone()),
+    ] {
         let client = Client::connect(house.addr).await;
         let mut answer = client.request("POST", CHAT, &[("content-encoding", coding)], &body).await;
         let text = answer.text().await;
@@ -256,7 +295,9 @@ async fn compressed_bodies_are_read_and_bombs_end_at_the_bound() {
     assert!(bomb.len() < 300 << 10, "{}", bomb.len());
     let behind = [gzip(&plain), gzip(&vec![b' '; 64 << 20])].concat();
     let zeros = zstd::stream::encode_all(&vec![b' '; 64 << 20][..], 3).expect("memory");
-    for (coding, body) in [("gzip", bomb), ("gzip", behind), ("zstd", zeros)] {
+    let blanks = brotli(&vec![b' '; 64 << 20]);
+    assert!(blanks.len() < 1000, "{}", blanks.len());
+    for (coding, body) in [("gzip", bomb), ("gzip", behind), ("zstd", zeros), ("br", blanks)] {
         let began = Instant::now();
         let client = Client::connect(house.addr).await;
         let mut answer = client.request("POST", CHAT, &[("content-encoding", coding)], &body).await;
@@ -269,6 +310,9 @@ async fn compressed_bodies_are_read_and_bombs_end_at_the_bound() {
     let cut = gzip(&plain)[..40].to_vec();
     for (coding, body) in [
         ("br", plain.clone()),
+        ("br", brotli(&plain)[..40].to_vec()),
+        ("br", vec![0x11; 40]),
+        ("compress", plain.clone()),
         ("gzip, gzip", gzip(&gzip(&plain))),
         ("gzip", plain.clone()),
         ("gzip", cut),
@@ -280,7 +324,7 @@ async fn compressed_bodies_are_read_and_bombs_end_at_the_bound() {
         assert_eq!(answer["error"]["code"], "invalid_request", "{coding}: {answer}");
     }
     assert_eq!(house.sim.seen().len(), served, "no bomb went further");
-    assert_eq!(records(&house).await.len(), 5 + 3 + 5);
+    assert_eq!(records(&house).await.len(), 6 + 4 + 8);
     assert_eq!(house.running.gateway.bodies.held(), 0, "the room is given back");
 }
 

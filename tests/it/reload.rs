@@ -1,6 +1,6 @@
 //! The configuration read again under traffic.
 
-use crate::support::{Client, House, Response, chat, sim_target, within};
+use crate::support::{Answer2, Client, House, Http2, Response, chat, sim_target, within};
 use futures_util::future::join_all;
 use serde_json::Value;
 use tautline::sim::{Ended, answer_text};
@@ -27,16 +27,24 @@ async fn gauge(house: &House) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_hundred_streams_go_on_over_a_reload_and_what_comes_after_goes_by_the_new_file() {
-    let house = House::start("", &config("old")).await;
-    let mut streams = join_all((0..200).map(|_| async { house.post(&chat("m", true)).await })).await;
+    let h2c = "listen_h2c = \"127.0.0.1:0\"";
+    let house = House::start(h2c, &config("old")).await;
+    let connection = Http2::connect(house.running.addrs_h2c[0]).await;
+    let both = |_| async { (house.post(&chat("m", true)).await, connection.post(&chat("m", true)).await) };
+    let (mut streams, mut streams2): (Vec<_>, Vec<_>) = join_all((0..100).map(both)).await.into_iter().unzip();
     assert!(streams.iter().all(|stream| stream.header("x-tautline-target") == Some("old")));
+    assert!(streams2.iter().all(|stream| stream.headers["x-tautline-target"] == "old"));
     assert!(house.sim.seen().iter().any(|seen| seen.ended.is_none()), "some are under way");
-    house.rewrite("", &config("new"));
+    house.rewrite(h2c, &config("new"));
     assert_eq!(reload(&house, &[]).await.json().await["reloaded"], true);
     let mut after = house.post(&chat("m", true)).await;
     assert_eq!(after.header("x-tautline-target"), Some("new"));
     assert_eq!(after.stream_text().await.text, answer_text(PROMPT, 5));
-    for told in within("all streams", join_all(streams.iter_mut().map(Response::stream_text))).await {
+    let one = join_all(streams.iter_mut().map(Response::stream_text));
+    let two = join_all(streams2.iter_mut().map(Answer2::stream_text));
+    let (one, two) = within("all streams", futures_util::future::join(one, two)).await;
+    assert_eq!(connection.post(&chat("m", true)).await.headers["x-tautline-target"], "new", "on the same connection");
+    for told in one.into_iter().chain(two) {
         assert_eq!((told.text.as_str(), told.done), (answer_text(PROMPT, 60).as_str(), true));
     }
     assert!(house.sim.seen().iter().all(|seen| seen.ended == Some(Ended::Complete)), "none was cut");

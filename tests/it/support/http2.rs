@@ -32,7 +32,7 @@ pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 pub struct Http2 {
     send: SendRequest<Bytes>,
     /// Its end, as h2 tells it.
-    pub ended: JoinHandle<Result<(), h2::Error>>,
+    ended: JoinHandle<Result<(), h2::Error>>,
 }
 
 /// An answer whose head was read.
@@ -85,10 +85,28 @@ impl Http2 {
         .await;
     }
 
-    /// Lets the connection go once its streams are over; then its end.
-    pub async fn close(self) -> Result<(), h2::Error> {
+    /// Lets the connection go once its streams are over, and waits for its end.
+    pub async fn close(self) {
         drop(self.send);
-        within("the end of the connection", self.ended).await.expect("no panic")
+        Self::ends(self.ended).await;
+    }
+
+    /// Waits until the other side has ended the connection in peace.
+    pub async fn ended(self) {
+        Self::ends(self.ended).await;
+    }
+
+    async fn ends(connection: JoinHandle<Result<(), h2::Error>>) {
+        if let Err(error) = within("the end of the connection", connection).await.expect("no panic") {
+            // Its last words may find the other side gone already, which had nothing left to say.
+            assert!(error.is_io(), "{error}");
+        }
+    }
+
+    /// Goes without a word, in the middle of whatever there is.
+    pub async fn vanish(self) {
+        self.ended.abort();
+        let _ = self.ended.await;
     }
 }
 

@@ -11,11 +11,11 @@ mod program;
 mod prometheus;
 
 pub use authority::Authority;
-pub use client::{Client, Response};
+pub use client::{Client, Response, Streamed};
 pub use collector::{Collector, Got, attribute, section as otlp_section};
 pub use front::Front;
 pub use house::{House, chat, closed_port, sim_target, within};
-pub use http2::{Http2, PREFACE, frame};
+pub use http2::{Answer2, Http2, PREFACE, frame};
 pub use process::Process;
 pub use program::{Folder, Up};
 pub use prometheus::{Prometheus, installed};
