@@ -125,8 +125,12 @@ fn run(cli: Cli) -> Result<ExitCode> {
 fn runtime(workers: usize) -> Result<tokio::runtime::Runtime> {
     // Before anything asks for TLS; an error means that it is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
-    if workers > 0 {
+    // One worker needs no other to take its work from it, and wakes nobody.
+    let mut builder = match workers {
+        1 => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    if workers > 1 {
         builder.worker_threads(workers);
     }
     builder.enable_all().build().context("failed to start the runtime")

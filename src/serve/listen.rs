@@ -24,7 +24,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 
-/// Read and write buffers of a connection, bytes each.
+/// Read and write buffers of a connection, bytes each. Without TLS nothing is read
+/// through one: heads and bodies are read into buffers of their own.
 const L4_BUFFER: usize = 8 << 10;
 
 /// The waits and bounds of a door.
@@ -110,10 +111,11 @@ pub async fn open<A: App>(
     let adapter = Adapter { app, limits, closing: closing.clone(), options };
     let places = Semaphore::new(limits.connections_max.min(Semaphore::MAX_PERMITS));
     let mut service = Service::new(name.to_owned(), Counted { adapter: Arc::new(adapter), places });
+    let read_buffer = if matches!(protocol, Protocol::Tls(_)) { L4_BUFFER } else { 0 };
     for one in bound {
         let key = one.addr.to_string();
         fds.add(key.clone(), one.listener.into_raw_fd());
-        let mut listener = ListenerConfig::tcp(key).l4_buffer(L4BufferSettings::new(L4_BUFFER, L4_BUFFER));
+        let mut listener = ListenerConfig::tcp(key).l4_buffer(L4BufferSettings::new(read_buffer, L4_BUFFER));
         if let Protocol::Tls(certificate) = &protocol {
             listener = listener.tls(tls_settings(certificate));
         }

@@ -342,7 +342,7 @@ impl Session {
     /// a dropped call may have written a part; the session is then unusable.
     pub async fn send(&mut self, mut bytes: Bytes) -> Result<(), SendError> {
         while !bytes.is_empty() {
-            let piece = bytes.split_to(bytes.len().min(PIECE));
+            let piece = if bytes.len() <= PIECE { std::mem::take(&mut bytes) } else { bytes.split_to(PIECE) };
             let limit = self.limits.write_timeout;
             let written = match &mut self.inner {
                 ServerSession::H1(h1) => within(limit, h1.write_body(&piece)).await.map(|done| done.map(|_| ())),

@@ -145,10 +145,10 @@ fn read_frame<'a>(bytes: &'a [u8], at: &mut usize, before: &'a mut Vec<u8>) -> U
 /// Seven bits a byte, the lowest first (LEB128).
 fn push_number(out: &mut Vec<u8>, mut number: usize) {
     while number >= 0x80 {
-        out.push((number & 0x7f) as u8 | 0x80);
+        out.push(number.to_le_bytes()[0] | 0x80);
         number >>= 7;
     }
-    out.push((number & 0x7f) as u8);
+    out.push(number.to_le_bytes()[0]);
 }
 
 fn read_number(bytes: &[u8], at: &mut usize) -> usize {
