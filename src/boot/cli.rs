@@ -125,8 +125,12 @@ fn run(cli: Cli) -> Result<ExitCode> {
 fn runtime(workers: usize) -> Result<tokio::runtime::Runtime> {
     // Before anything asks for TLS; an error means that it is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
-    if workers > 0 {
+    // One worker needs no other to take its work from it, and wakes nobody.
+    let mut builder = match workers {
+        1 => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    if workers > 1 {
         builder.worker_threads(workers);
     }
     builder.enable_all().build().context("failed to start the runtime")
@@ -166,6 +170,12 @@ fn announce(loaded: &Loaded, running: &roles::Running, simulated: bool) {
         );
     }
     eprintln!("  gateway  {}   point the base URL of your client here", running.base_url());
+    for addr in &running.addrs_h2c {
+        eprintln!("           http://{addr}/v1   by HTTP/2");
+    }
+    for path in &loaded.gateway.listen_unix {
+        eprintln!("           {}   by this Unix socket", path.display());
+    }
     eprintln!("  admin    http://{}   /metrics /-/targets /-/records", running.admin_addr);
     if let Some(otlp) = &loaded.otlp {
         eprintln!("  otlp     {}   traces, metrics and logs go there, as [otlp] says", otlp.endpoint);

@@ -129,6 +129,7 @@ fn at_restart(started: &Loaded, now: &Loaded) -> Vec<&'static str> {
         ("log.exchanges", started.log.exchanges != now.log.exchanges),
         ("gateway.listen", old.listen != new.listen),
         ("gateway.listen_h2c", old.listen_h2c != new.listen_h2c),
+        ("gateway.listen_unix", old.listen_unix != new.listen_unix),
         ("gateway.tls", old.tls.is_some() != new.tls.is_some()),
         ("gateway.head_timeout", a.head_timeout != b.head_timeout),
         ("gateway.body_timeout", a.body_timeout != b.body_timeout),

@@ -16,7 +16,7 @@ use crate::gateway::record::{self, MIGRATIONS, RecordSink};
 use crate::gateway::settings::{Bounds, Resolved, limits_in_force};
 use crate::gateway::settle::Settling;
 use crate::gateway::state::Gateway;
-use crate::serve::{Bound, DoorLimits, Protocol, bind, open};
+use crate::serve::{Bound, DoorLimits, Places, Protocol, bind, bind_unix, open};
 use crate::store::Store;
 use crate::telemetry::otlp::Exporter;
 use crate::telemetry::{Counters, Scope};
@@ -38,6 +38,9 @@ const FLUSH_MAX: Duration = Duration::from_secs(5);
 /// Waited for until the collector has what is left.
 const EXPORT_MAX: Duration = Duration::from_secs(2);
 
+/// Open at a time at the admin port, which has room of its own: whoever looks into a full gateway gets in.
+const ADMIN_CONNECTIONS_MAX: usize = 256;
+
 /// A gateway that listens.
 #[derive(Debug)]
 pub struct Running {
@@ -57,7 +60,7 @@ pub struct Running {
     admin_closing: watch::Sender<bool>,
     sink: RecordSink,
     exporter: Option<Exporter>,
-    doors: [JoinHandle<()>; 2],
+    doors: [JoinHandle<()>; 3],
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -67,12 +70,10 @@ pub struct Running {
 /// An address in use, or a state folder that cannot be written.
 pub async fn start(loaded: &Loaded) -> Result<Running> {
     let settings = Arc::clone(&loaded.gateway);
-    let bound = bind_all(&settings.listen, "gateway.listen")?;
-    let bound_h2c = bind_all(&settings.listen_h2c, "gateway.listen_h2c")?;
-    let admin_bound = bind(loaded.admin_listen)
-        .with_context(|| format!("failed to listen on {} (admin.listen)", loaded.admin_listen))?;
-    let addrs_of = |bound: &[Bound]| bound.iter().map(|one| one.addr).collect();
-    let (addrs, addrs_h2c, admin_addr) = (addrs_of(&bound), addrs_of(&bound_h2c), admin_bound.addr);
+    let sockets = Sockets::bind(loaded)?;
+    let addrs_of = |bound: &[Bound]| bound.iter().filter_map(Bound::addr).collect();
+    let (addrs, addrs_h2c) = (addrs_of(&sockets.main), addrs_of(&sockets.h2c));
+    let admin_addr = sockets.admin.addr().expect("it is bound to an address");
     let store = Store::open(&loaded.state_dir.join("gateway.sqlite"), MIGRATIONS).await?;
     let principal_key = principal_key(&loaded.state_dir)?;
     let minted = mint(loaded)?;
@@ -107,13 +108,14 @@ pub async fn start(loaded: &Loaded) -> Result<Running> {
         reloader: Arc::clone(&reloader),
     };
     // Each ends when its watch turns, or with the process; `stop` waits for them.
-    let doors = [
-        tokio::spawn(open(bound, Door(Arc::clone(&gateway)), limits, protocol, closing.subscribe())),
-        tokio::spawn(open_h2c(bound_h2c, Door(Arc::clone(&gateway)), limits, closing.subscribe())),
-    ];
+    let places = Places::new(settings.bounds.connections_max);
+    let door = |bound, protocol| {
+        tokio::spawn(open(bound, Door(Arc::clone(&gateway)), limits, places.clone(), protocol, closing.subscribe()))
+    };
+    let doors = [door(sockets.main, protocol), door(sockets.h2c, Protocol::H2c), door(sockets.unix, Protocol::Plain)];
     let tasks = vec![
         tokio::spawn(writer.run()),
-        tokio::spawn(open(vec![admin_bound], admin, limits, Protocol::Plain, admin_closing.subscribe())),
+        tokio::spawn(open_admin(sockets.admin, admin, limits, admin_closing.subscribe())),
         tokio::spawn(keep_lists(Arc::clone(&gateway))),
         tokio::spawn(keep_keys(Arc::clone(&gateway))),
     ];
@@ -142,7 +144,9 @@ impl Running {
     #[must_use]
     pub fn base_url(&self) -> String {
         let scheme = if self.tls { "https" } else { "http" };
-        format!("{scheme}://{}/v1", self.addrs[0])
+        // On Unix sockets alone any name will do: what counts is the socket.
+        let host = self.addrs.first().map_or_else(|| "localhost".to_owned(), SocketAddr::to_string);
+        format!("{scheme}://{host}/v1")
     }
 
     /// Drains: takes nothing new, waits up to `grace` (or until `hurry` ends)
@@ -180,8 +184,31 @@ impl Running {
     }
 }
 
-fn bind_all(addrs: &[SocketAddr], key: &str) -> Result<Vec<Bound>> {
-    addrs.iter().map(|addr| bind(*addr).with_context(|| format!("failed to listen on {addr} ({key})"))).collect()
+/// What is listened on.
+struct Sockets {
+    main: Vec<Bound>,
+    h2c: Vec<Bound>,
+    unix: Vec<Bound>,
+    admin: Bound,
+}
+
+impl Sockets {
+    /// All or none.
+    fn bind(loaded: &Loaded) -> Result<Self> {
+        let at = |shown: &dyn std::fmt::Display, key| format!("failed to listen on {shown} ({key})");
+        let bind_all = |addrs: &[SocketAddr], key| -> Result<Vec<Bound>> {
+            addrs.iter().map(|addr| bind(*addr).with_context(|| at(addr, key))).collect()
+        };
+        let settings = &loaded.gateway;
+        let unix = settings.listen_unix.iter();
+        let unix = unix.map(|path| bind_unix(path).with_context(|| at(&path.display(), "gateway.listen_unix")));
+        Ok(Self {
+            main: bind_all(&settings.listen, "gateway.listen")?,
+            h2c: bind_all(&settings.listen_h2c, "gateway.listen_h2c")?,
+            unix: unix.collect::<Result<_>>()?,
+            admin: bind(loaded.admin_listen).with_context(|| at(&loaded.admin_listen, "admin.listen"))?,
+        })
+    }
 }
 
 const fn door_limits(bounds: &Bounds) -> DoorLimits {
@@ -193,15 +220,11 @@ const fn door_limits(bounds: &Bounds) -> DoorLimits {
         write_timeout: bounds.write_timeout,
         head_bytes_max: bounds.head_bytes_max,
         body_rate_min: bounds.body_rate_min,
-        connections_max: bounds.connections_max,
     }
 }
 
-/// The door for HTTP/2 without TLS, where there is one.
-async fn open_h2c(bound: Vec<Bound>, door: Door, limits: DoorLimits, closing: watch::Receiver<bool>) {
-    if !bound.is_empty() {
-        open(bound, door, limits, Protocol::H2c, closing).await;
-    }
+async fn open_admin(bound: Bound, admin: Admin, limits: DoorLimits, closing: watch::Receiver<bool>) {
+    open(vec![bound], admin, limits, Places::new(ADMIN_CONNECTIONS_MAX), Protocol::Plain, closing).await;
 }
 
 /// The exporter, where one is configured. The gateway holds it and it reads the

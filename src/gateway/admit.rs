@@ -46,7 +46,7 @@ pub struct Caller {
 pub fn identify(gateway: &Gateway, session: &Session) -> Caller {
     let settings = gateway.settings();
     let mut headers = session.headers().clone();
-    let origin = origin(session.peer(), session.is_on_loopback(), &headers, &settings.trusted_proxies);
+    let origin = origin(session.peer(), session.is_near(), &headers, &settings.trusted_proxies);
     let admitted = settings.access.admit(gateway.minted, origin.near, &mut headers);
     let own = || headers.get(http::header::AUTHORIZATION).or_else(|| headers.get("x-api-key"));
     let credential = settings.forwards_credentials().then(own).flatten();
@@ -75,8 +75,9 @@ fn hashed(gateway: &Gateway, credential: &http::HeaderValue) -> Principal {
 /// # Errors
 /// Why it stays outside.
 pub fn may_enter(gateway: &Gateway, session: &Session, denied: Option<Denied>) -> Result<(), Observation> {
-    // Off loopback the name is whatever others call this machine; a key guards it.
-    if session.is_on_loopback()
+    // Off loopback the name is whatever others call this machine, and a key guards it; no page reaches a Unix socket.
+    if session.peer().is_some()
+        && session.is_near()
         && let Some(detail) = refuse_foreign(session.headers(), &gateway.settings().allowed_hosts)
     {
         return Err(Observation::NotAllowed { detail });

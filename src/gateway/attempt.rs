@@ -17,7 +17,7 @@ use crate::gateway::events::Bound;
 use crate::gateway::journal::Entry;
 use crate::gateway::provider::pace::{Fired, Pace};
 use crate::gateway::provider::transport::{Marks, Outgoing, Stage, Transport, Upstream};
-use crate::wire::chat::{ChunkFacts, Finish, read_chunk};
+use crate::wire::chat::{ChunkFacts, ChunkReader, Finish, read_chunk};
 use crate::wire::sse::{SseDecoder, SseFrame};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -37,6 +37,9 @@ const HELD_BYTES_MAX: usize = 64 << 10;
 const REFUSAL_BYTES_MAX: usize = 64 << 10;
 /// Read without a pause before what is there is handed on.
 const BATCH_BYTES: usize = 64 << 10;
+
+/// Room for frames that is kept between reads.
+const DECODED_KEPT: usize = 8;
 
 /// What an attempt tells.
 #[derive(Debug)]
@@ -124,6 +127,9 @@ pub struct Attempt {
     sleep: Pin<Box<Sleep>>,
     armed: Option<Instant>,
     decoder: SseDecoder,
+    reader: ChunkReader,
+    /// Room for what one read held; empty between reads.
+    decoded: Vec<SseFrame>,
     frames: Vec<SseFrame>,
     /// Handed out already, while there was reasoning only.
     kept: Vec<SseFrame>,
@@ -172,6 +178,8 @@ impl Attempt {
             state: State::Opening(Box::pin(opening)),
             sleep: Box::pin(tokio::time::sleep(Duration::ZERO)),
             armed: None,
+            reader: ChunkReader::default(),
+            decoded: Vec::new(),
             frames: Vec::new(),
             kept: Vec::new(),
             bound_hit: None,
@@ -332,7 +340,7 @@ impl Attempt {
         let mut read_any = false;
         while taken < BATCH_BYTES && self.events.is_empty() {
             let State::Streaming(upstream) = &mut self.state else { break };
-            let (decoder, mut frames) = (&mut self.decoder, Vec::new());
+            let (decoder, mut frames) = (&mut self.decoder, std::mem::take(&mut self.decoded));
             let mut pushed = Ok(());
             let mut read = 0;
             let polled = upstream.poll_body(cx, |bytes| {
@@ -345,7 +353,10 @@ impl Attempt {
             }
             taken += read;
             read_any |= polled.is_ready();
-            let outcome = frames.into_iter().try_for_each(|frame| self.frame(frame, now));
+            let outcome = frames.drain(..).try_for_each(|frame| self.frame(frame, now));
+            if frames.capacity() <= DECODED_KEPT {
+                self.decoded = frames;
+            }
             let outcome = outcome.and_then(|()| match pushed {
                 Ok(()) => Ok(()),
                 Err(error) => {
@@ -391,7 +402,7 @@ impl Attempt {
             self.done = true;
             return Ok(());
         }
-        let facts = read_chunk(&frame.data).map_err(|detail| Observation::Garbled { detail })?;
+        let facts = self.reader.read(&frame.data).map_err(|detail| Observation::Garbled { detail })?;
         if let Some(error) = &facts.error {
             return Err(judge::error_frame(error));
         }

@@ -13,7 +13,7 @@ use crate::domain::usage::Usage;
 use crate::gateway::settings::{LimitInForce, Target};
 use crate::serve::Closed;
 use crate::telemetry::otlp::Signal;
-use crate::telemetry::{Counters, Gauges, Histograms, Label, Levels, Raised, Scope, Sums};
+use crate::telemetry::{Counters, Gauges, Histograms, Label, Levels, Observer, Raised, Scope, Sums};
 use std::time::Duration;
 
 closed_enum! {
@@ -189,6 +189,12 @@ impl Metrics {
     #[must_use]
     pub fn attempt_under_way(&self, target: &TargetName) -> Raised {
         self.attempts.inflight.raise([target])
+    }
+
+    /// The gaps of one target: its series is looked up once and not for each gap.
+    #[must_use]
+    pub fn gaps_of(&self, target: &TargetName) -> Observer {
+        self.attempts.gap.of([target])
     }
 
     /// For the exporter, which counts what it drops itself.
@@ -406,14 +412,12 @@ impl AttemptEnded<'_> {
 }
 
 /// Content followed content.
-pub struct GapSeen<'a> {
-    pub target: &'a TargetName,
-    pub gap: Duration,
-}
+pub struct GapSeen(pub Duration);
 
-impl GapSeen<'_> {
-    pub fn emit(&self, metrics: &Metrics) {
-        metrics.attempts.gap.observe([self.target], self.gap);
+impl GapSeen {
+    /// `gaps`: of the target that it came from, [`Metrics::gaps_of`].
+    pub fn emit(&self, gaps: &Observer) {
+        gaps.observe(self.0);
     }
 }
 

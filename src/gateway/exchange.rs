@@ -117,7 +117,8 @@ pub fn begin(gateway: &Arc<Gateway>, admitted: Admitted, mut open: Open) -> Resu
             return Err(refuse(open, unplanned.observation));
         }
     };
-    open.record.plan = itinerary.record.clone();
+    let Itinerary { steps, record } = itinerary;
+    open.record.plan = record;
     let journal = Journal::new(settings.bounds.journal_bytes_max);
     journal.set_head(|head| request.task.as_str().clone_into(&mut head.task));
     open.follow(journal.clone());
@@ -136,7 +137,7 @@ pub fn begin(gateway: &Arc<Gateway>, admitted: Admitted, mut open: Open) -> Resu
         lost: Vec::new(),
         first_empty: None,
     };
-    let future = Some(Box::pin(walk.run(itinerary).instrument(span)) as BoxFuture<'static, ()>);
+    let future = Some(Box::pin(walk.run(steps).instrument(span)) as BoxFuture<'static, ()>);
     Ok(Begun { driver: Driver { future, journal: journal.clone(), own_work }, journal, delivery, settings })
 }
 
@@ -197,10 +198,9 @@ enum Visit {
 }
 
 impl Walk {
-    async fn run(mut self, itinerary: Itinerary) {
+    async fn run(mut self, steps: Vec<Step>) {
         let mut window_over: Option<u64> = None;
         let mut purpose = Purpose::Serve;
-        let steps = &itinerary.steps;
         let mut place = 0;
         while let Some(step) = steps.get(place) {
             match self.visit(step, place == 0, purpose).await {
@@ -215,7 +215,7 @@ impl Walk {
                 window_over = step.target.context_tokens.max(window_over).or(window_over);
             }
             purpose = Purpose::Fallback;
-            let Some(next) = next_fit(steps, place + 1, window_over) else { break };
+            let Some(next) = next_fit(&steps, place + 1, window_over) else { break };
             FellBack { from: &step.target.label, to: &steps[next].target.label, failure: &failure }
                 .emit(&self.gateway.metrics);
             self.note(|| {

@@ -5,7 +5,8 @@
 //! driver is gone, however it went.
 
 use std::sync::Arc;
-use tokio::sync::watch;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::sync::{Notify, watch};
 
 /// Where a process is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,16 +22,23 @@ pub enum Stage {
 #[derive(Debug, Clone)]
 pub struct Lifecycle {
     stage: Arc<watch::Sender<Stage>>,
-    running: Arc<watch::Sender<usize>>,
+    running: Arc<Count>,
+}
+
+/// How many are under way, and who waits for the last one.
+#[derive(Debug, Default)]
+struct Count {
+    running: AtomicUsize,
+    emptied: Notify,
 }
 
 /// One thing under way; dropping it says that it is over.
 #[derive(Debug)]
-pub struct Running(Arc<watch::Sender<usize>>);
+pub struct Running(Arc<Count>);
 
 impl Default for Lifecycle {
     fn default() -> Self {
-        Self { stage: Arc::new(watch::Sender::new(Stage::Open)), running: Arc::new(watch::Sender::new(0)) }
+        Self { stage: Arc::new(watch::Sender::new(Stage::Open)), running: Arc::default() }
     }
 }
 
@@ -59,25 +67,33 @@ impl Lifecycle {
     /// Counts one more until the guard is dropped.
     #[must_use]
     pub fn enter(&self) -> Running {
-        self.running.send_modify(|count| *count += 1);
+        self.running.running.fetch_add(1, Ordering::SeqCst);
         Running(Arc::clone(&self.running))
     }
 
     /// How many are under way.
     #[must_use]
     pub fn running(&self) -> usize {
-        *self.running.borrow()
+        self.running.running.load(Ordering::SeqCst)
     }
 
     /// Pends until nothing is under way. Cancel-safe.
     pub async fn empty(&self) {
-        let mut watching = self.running.subscribe();
-        let _ = watching.wait_for(|count| *count == 0).await;
+        loop {
+            // Before the look, so that the last one cannot go unheard between the two.
+            let emptied = self.running.emptied.notified();
+            if self.running() == 0 {
+                return;
+            }
+            emptied.await;
+        }
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.send_modify(|count| *count -= 1);
+        if self.0.running.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.0.emptied.notify_waiters();
+        }
     }
 }

@@ -127,7 +127,7 @@ impl RecordWriter {
             let mut flushes = Vec::new();
             for one in queued.drain(..) {
                 match one {
-                    Queued::Record(record) => batch.push(record),
+                    Queued::Record(record) => batch.push((body(&record), record)),
                     Queued::Flush(done) => flushes.push(done),
                 }
             }
@@ -163,11 +163,10 @@ impl RecordWriter {
     }
 
     /// How many rows the table gained.
-    async fn write(&self, batch: Vec<Box<Record>>) -> u64 {
-        if batch.is_empty() {
+    async fn write(&self, rows: Vec<Row>) -> u64 {
+        if rows.is_empty() {
             return 0;
         }
-        let rows: Vec<Row> = batch.into_iter().map(|record| (body(&record), record)).collect();
         print(&rows, self.lines).await;
         let count = rows.len() as u64;
         if let Err(error) = write(&self.store, rows).await {

@@ -170,7 +170,11 @@ impl Delivering<'_> {
                         self.send_head().await?;
                     }
                     let ended = batch.ending.is_some();
-                    entries.extend(batch.entries);
+                    if entries.is_empty() {
+                        entries = batch.entries;
+                    } else {
+                        entries.extend(batch.entries);
+                    }
                     if entries.is_empty() && !ended {
                         // The answer began anew: nothing is written, so the silence goes on.
                         continue;

@@ -19,16 +19,21 @@ use pingora_core::protocols::http::ServerSession;
 use std::future::Future;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::AsyncReadExt as _;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
 /// Between two tries to accept where the system has no room: without descriptors each fails at
 /// once, as fast as it is asked.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+
+/// Who may open a Unix socket is near: its user and group.
+const UNIX_MODE: u32 = 0o660;
 
 /// Share of its age by which a connection may go earlier than another.
 const AGE_SPREAD: f64 = 0.1;
@@ -51,8 +56,29 @@ pub struct DoorLimits {
     /// For a client that stops reading.
     pub write_timeout: Duration,
     pub head_bytes_max: usize,
-    /// One more is closed at once.
-    pub connections_max: usize,
+}
+
+/// Room for connections, shared by all doors that are opened with a clone of it.
+#[derive(Debug, Clone)]
+pub struct Places {
+    free: Arc<Semaphore>,
+    all: u32,
+}
+
+impl Places {
+    /// For so many at a time; one more is closed at once.
+    #[must_use]
+    pub fn new(connections_max: usize) -> Self {
+        let all = u32::try_from(connections_max.min(Semaphore::MAX_PERMITS)).unwrap_or(u32::MAX);
+        Self { free: Arc::new(Semaphore::new(all as usize)), all }
+    }
+
+    /// Pends until no connection is left. Takes every place meanwhile: only for
+    /// doors that accept no more.
+    async fn emptied(&self) {
+        // It is never closed.
+        let _all = self.free.acquire_many(self.all).await;
+    }
 }
 
 /// What stands behind a door.
@@ -86,9 +112,48 @@ pub enum Protocol {
 
 /// A bound socket that nobody accepts from yet.
 #[derive(Debug)]
-pub struct Bound {
-    listener: TcpListener,
-    pub addr: SocketAddr,
+pub struct Bound(Listener);
+
+#[derive(Debug)]
+enum Listener {
+    Tcp(TcpListener),
+    /// Its file is removed with it.
+    Unix(UnixListener, PathBuf),
+}
+
+/// A connection that was accepted.
+enum Accepted {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Bound {
+    /// Where it listens; `None` on a Unix socket.
+    #[must_use]
+    pub fn addr(&self) -> Option<SocketAddr> {
+        match &self.0 {
+            Listener::Tcp(listener) => listener.local_addr().ok(),
+            Listener::Unix(..) => None,
+        }
+    }
+}
+
+impl Listener {
+    async fn accept(&self) -> std::io::Result<Accepted> {
+        match self {
+            Self::Tcp(listener) => listener.accept().await.map(|(stream, _)| Accepted::Tcp(stream)),
+            Self::Unix(listener, _) => listener.accept().await.map(|(stream, _)| Accepted::Unix(stream)),
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Self::Unix(_, path) = self {
+            // Whoever comes next replaces one that stayed.
+            let _ = std::fs::remove_file(path);
+        }
+    }
 }
 
 /// Binds `addr`; port 0 takes a free one. Within a runtime.
@@ -98,9 +163,37 @@ pub struct Bound {
 pub fn bind(addr: SocketAddr) -> std::io::Result<Bound> {
     let listener = std::net::TcpListener::bind(addr)?;
     listener.set_nonblocking(true)?;
-    let listener = TcpListener::from_std(listener)?;
-    let addr = listener.local_addr()?;
-    Ok(Bound { listener, addr })
+    Ok(Bound(Listener::Tcp(TcpListener::from_std(listener)?)))
+}
+
+/// Binds a Unix socket at `path`, for its user and group; one that a process left
+/// behind is replaced. Within a runtime.
+///
+/// # Errors
+/// `AddrInUse` where somebody listens, or where something else is; else the
+/// system's own.
+pub fn bind_unix(path: &Path) -> std::io::Result<Bound> {
+    match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+        Ok(found) if !found.file_type().is_socket() => return Err(ErrorKind::AddrInUse.into()),
+        Ok(_) => match std::os::unix::net::UnixStream::connect(path) {
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => {}
+            Err(error) => return Err(error),
+            Ok(_) => return Err(ErrorKind::AddrInUse.into()),
+        },
+    }
+    // Under another name until it has its mode: nobody else comes in between.
+    let mut new = path.as_os_str().to_owned();
+    new.push(format!(".{}", std::process::id()));
+    let bound = UnixListener::bind(&new)?;
+    let mode = std::fs::Permissions::from_mode(UNIX_MODE);
+    let placed = std::fs::set_permissions(&new, mode).and_then(|()| std::fs::rename(&new, path));
+    if let Err(error) = placed {
+        let _ = std::fs::remove_file(&new);
+        return Err(error);
+    }
+    Ok(Bound(Listener::Unix(bound, path.to_owned())))
 }
 
 /// What all connections of a door share.
@@ -108,7 +201,7 @@ pub(super) struct Door<A> {
     pub(super) app: A,
     pub(super) limits: DoorLimits,
     pub(super) closing: watch::Receiver<bool>,
-    places: Arc<Semaphore>,
+    places: Places,
     h2c: bool,
     tls: Option<TlsAcceptor>,
 }
@@ -119,22 +212,24 @@ pub async fn open<A: App>(
     bound: Vec<Bound>,
     app: A,
     limits: DoorLimits,
+    places: Places,
     protocol: Protocol,
     closing: watch::Receiver<bool>,
 ) {
+    if bound.is_empty() {
+        return;
+    }
     let (h2c, tls) = match protocol {
         Protocol::Plain => (false, None),
         Protocol::H2c => (true, None),
         Protocol::Tls(certificate) => (false, Some(certificate.acceptor())),
     };
-    let all = u32::try_from(limits.connections_max).unwrap_or(u32::MAX);
-    let places = Arc::new(Semaphore::new(all as usize));
-    let door = Arc::new(Door { app, limits, closing, places: Arc::clone(&places), h2c, tls });
-    join_all(bound.into_iter().map(|one| accept(Arc::clone(&door), one.listener))).await;
-    let _all_free = places.acquire_many(all).await;
+    let door = Arc::new(Door { app, limits, closing, places: places.clone(), h2c, tls });
+    join_all(bound.into_iter().map(|one| accept(Arc::clone(&door), one.0))).await;
+    places.emptied().await;
 }
 
-async fn accept<A: App>(door: Arc<Door<A>>, listener: TcpListener) {
+async fn accept<A: App>(door: Arc<Door<A>>, listener: Listener) {
     let mut closing = door.closing.clone();
     loop {
         let accepted = tokio::select! {
@@ -143,7 +238,7 @@ async fn accept<A: App>(door: Arc<Door<A>>, listener: TcpListener) {
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => door.begin(stream),
+            Ok(stream) => door.begin(stream),
             Err(error) => {
                 tracing::warn!(target: "tautline::serve", %error, "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_AGAIN).await;
@@ -154,8 +249,8 @@ async fn accept<A: App>(door: Arc<Door<A>>, listener: TcpListener) {
 
 impl<A: App> Door<A> {
     /// Serves a connection in a task of its own, if there is room for it.
-    fn begin(self: &Arc<Self>, stream: TcpStream) {
-        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+    fn begin(self: &Arc<Self>, accepted: Accepted) {
+        let Ok(place) = Arc::clone(&self.places.free).try_acquire_owned() else {
             self.app.closed(Closed::ConnectionsMax);
             return;
         };
@@ -164,6 +259,13 @@ impl<A: App> Door<A> {
             let (_place, _counted) = (place, door.app.opened());
             // Told when dropped, as a panic in `serve` would drop it.
             let mut ending = Ending { app: &door.app, why: Closed::Internal };
+            let stream = match accepted {
+                Accepted::Tcp(stream) => stream,
+                Accepted::Unix(stream) => {
+                    ending.why = door.http1(Wire::unix(stream)).await;
+                    return;
+                }
+            };
             // Frames go out as they come; without it each waits for the one before to be taken.
             let _ = stream.set_nodelay(true);
             ending.why = match &door.tls {

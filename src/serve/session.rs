@@ -11,6 +11,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use pingora_core::apps::{HttpPersistentSettings, ReusedHttpStream};
 use pingora_core::protocols::http::ServerSession;
+use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_core::{Error, ErrorType};
 use pingora_http::ResponseHeader;
 use std::future::Future;
@@ -235,11 +236,14 @@ impl Session {
         &self.inner.req_header().headers
     }
 
-    /// Whether the client reached us over a loopback address of ours.
+    /// Whether the client reached us over a loopback address or a Unix socket of ours.
     #[must_use]
-    pub fn is_on_loopback(&self) -> bool {
-        let addr = self.inner.server_addr().and_then(|addr| addr.as_inet());
-        addr.is_some_and(|addr| addr.ip().to_canonical().is_loopback())
+    pub fn is_near(&self) -> bool {
+        match self.inner.server_addr() {
+            Some(SocketAddr::Inet(addr)) => addr.ip().to_canonical().is_loopback(),
+            Some(SocketAddr::Unix(_)) => true,
+            None => false,
+        }
     }
 
     /// The address at the other end of the connection; `None` over a Unix socket.
@@ -359,7 +363,7 @@ impl Session {
     /// a dropped call may have written a part; the session is then unusable.
     pub async fn send(&mut self, mut bytes: Bytes) -> Result<(), SendError> {
         while !bytes.is_empty() {
-            let piece = bytes.split_to(bytes.len().min(PIECE));
+            let piece = if bytes.len() <= PIECE { std::mem::take(&mut bytes) } else { bytes.split_to(PIECE) };
             let limit = self.limits.write_timeout;
             let written = match &mut self.inner {
                 ServerSession::H1(h1) => within(limit, h1.write_body(&piece)).await.map(|done| done.map(|_| ())),

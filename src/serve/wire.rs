@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufWriter, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Notify;
 use tokio_rustls::server::TlsStream;
 
@@ -102,6 +102,7 @@ impl Meter {
 #[derive(Debug)]
 enum Transport {
     Plain(TcpStream),
+    Unix(UnixStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
 
@@ -122,6 +123,11 @@ impl Wire {
     pub(super) fn plain(stream: TcpStream, first: Vec<u8>) -> Self {
         let fd = stream.as_raw_fd();
         Self::new(Transport::Plain(stream), fd, first)
+    }
+
+    pub(super) fn unix(stream: UnixStream) -> Self {
+        let fd = stream.as_raw_fd();
+        Self::new(Transport::Unix(stream), fd, Vec::new())
     }
 
     pub(super) fn tls(stream: TlsStream<TcpStream>) -> Self {
@@ -261,6 +267,10 @@ macro_rules! either {
                 let $inner = Pin::new($inner);
                 $call
             }
+            Transport::Unix($inner) => {
+                let $inner = Pin::new($inner);
+                $call
+            }
             Transport::Tls($inner) => {
                 let $inner = Pin::new($inner.as_mut());
                 $call
@@ -295,6 +305,7 @@ impl AsyncWrite for Transport {
     fn is_write_vectored(&self) -> bool {
         match self {
             Self::Plain(inner) => inner.is_write_vectored(),
+            Self::Unix(inner) => inner.is_write_vectored(),
             Self::Tls(inner) => inner.is_write_vectored(),
         }
     }

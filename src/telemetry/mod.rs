@@ -12,5 +12,5 @@ mod trace;
 
 pub use labels::Label;
 pub use logs::{LogFormat, check_filter, init_logs};
-pub use registry::{Counters, Gauges, Histograms, Levels, Raised, Scope, Sums, encode};
+pub use registry::{Counters, Gauges, Histograms, Levels, Observer, Raised, Scope, Sums, encode};
 pub use trace::{SpanId, TraceId, Traceparent};

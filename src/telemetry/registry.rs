@@ -45,6 +45,17 @@ pub struct Gauges<const N: usize>(IntGaugeVec);
 #[derive(Debug, Clone)]
 pub struct Levels<const N: usize>(GaugeVec);
 
+/// One histogram of a family.
+#[derive(Debug)]
+pub struct Observer(prometheus::Histogram);
+
+impl Observer {
+    /// Observes a duration in seconds.
+    pub fn observe(&self, value: std::time::Duration) {
+        self.0.observe(value.as_secs_f64());
+    }
+}
+
 /// One that was raised; it falls again when this is dropped.
 #[derive(Debug)]
 pub struct Raised(IntGauge);
@@ -94,6 +105,12 @@ impl<const N: usize> Histograms<N> {
     #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
     pub fn observe_count(&self, labels: [&dyn Label; N], count: u64) {
         self.0.with_label_values(&labels.map(Label::label)).observe(count as f64);
+    }
+
+    /// One of them, for who observes often. It shows from now on.
+    #[must_use]
+    pub fn of(&self, labels: [&dyn Label; N]) -> Observer {
+        Observer(self.0.with_label_values(&labels.map(Label::label)))
     }
 
     /// Observes a duration in seconds.

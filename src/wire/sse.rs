@@ -5,7 +5,7 @@
 //! payload leaves as the bytes it came in, and no more than `frame_bytes_max`
 //! of an unfinished frame is ever held.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use std::ops::Range;
 
 /// One dispatched frame.
@@ -146,14 +146,19 @@ impl SseDecoder {
             self.forget_to(next);
             return;
         }
-        let data_ranges = std::mem::take(&mut self.data);
         let event_range = self.event.take();
-        let taken = self.buf.split_to(next).freeze();
+        let mut taken = self.buf.split_to(next).freeze();
         self.line_start = 0;
         self.scanned = 0;
-        let data = match data_ranges.as_slice() {
+        let event = event_range.map(|range| taken.slice(range));
+        let data = match self.data.as_slice() {
             [] => Bytes::new(),
-            [one] => taken.slice(one.clone()),
+            [one] => {
+                // As nearly all: cut to size, which counts no holder.
+                taken.truncate(one.end);
+                taken.advance(one.start);
+                taken
+            }
             many => {
                 let mut joined = BytesMut::new();
                 for (place, range) in many.iter().enumerate() {
@@ -165,7 +170,8 @@ impl SseDecoder {
                 joined.freeze()
             }
         };
-        out.push(SseFrame { event: event_range.map(|range| taken.slice(range)), data });
+        self.data.clear();
+        out.push(SseFrame { event, data });
     }
 
     /// Lets go of bytes that no pending field refers to.

@@ -217,7 +217,8 @@ mod tests {
 
     #[test]
     fn a_key_given_twice_is_found_among_many_and_however_it_is_written() {
-        let many: String = (0..100).map(|key| format!("\"{key}\":0,")).collect();
+        let many: Vec<String> = (0..100).map(|key| format!("\"{key}\":0,")).collect();
+        let many = many.concat();
         assert_eq!(refused(format!("{{{many}\"7\":1}}").as_bytes()).2, "duplicate key");
         check(format!("{{{many}\"x\":1}}").as_bytes()).expect("strict");
         assert_eq!(refused(br#"{"a":1,"\u0061":2}"#).2, "duplicate key");

@@ -26,3 +26,4 @@ mod routes;
 mod statuses;
 mod tls;
 mod transport;
+mod unix;

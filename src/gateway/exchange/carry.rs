@@ -14,6 +14,7 @@ use crate::gateway::provider::pool::Picked;
 use crate::gateway::settle::{BegunAttempt, ms};
 use crate::wire::chat::chunks_of_whole;
 use futures_util::FutureExt as _;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tracing::Instrument as _;
@@ -107,20 +108,23 @@ impl Walk {
 
     /// Carries an attempt's events into the journal until it ends.
     async fn follow(&mut self, step: &Step, attempt: &mut Attempt) -> Result<Good, Box<Interrupted>> {
-        let lifecycle = self.gateway.lifecycle.clone();
+        let gateway = Arc::clone(&self.gateway);
+        let mut ending = pin!(gateway.lifecycle.reached(Stage::Ending));
+        let mut gaps = None;
         let mut carried = 0;
         loop {
             let event = tokio::select! {
                 biased;
                 event = self.next(step, attempt) => event,
-                () = lifecycle.reached(Stage::Ending) => {
+                () = &mut ending => {
                     return Err(boxed(classify(&attempt.evidence(Observation::Shutdown))));
                 }
             };
             match event {
                 Event::Frames { frames, gap } => {
                     if let Some(gap) = gap {
-                        GapSeen { target: &step.target.label, gap }.emit(&self.gateway.metrics);
+                        let gaps = gaps.get_or_insert_with(|| gateway.metrics.gaps_of(&step.target.label));
+                        GapSeen(gap).emit(gaps);
                     }
                     carried += frames.iter().map(|frame| frame.data.len()).sum::<usize>();
                     self.journal.append(frames.into_iter().map(Entry::Frame));

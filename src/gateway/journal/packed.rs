@@ -144,14 +144,11 @@ fn read_frame<'a>(bytes: &'a [u8], at: &mut usize, before: &'a mut Vec<u8>) -> U
 
 /// Seven bits a byte, the lowest first (LEB128).
 fn push_number(out: &mut Vec<u8>, mut number: usize) {
-    loop {
-        let [low, ..] = number.to_le_bytes();
+    while number >= 0x80 {
+        out.push(number.to_le_bytes()[0] | 0x80);
         number >>= 7;
-        if number == 0 {
-            return out.push(low & 0x7f);
-        }
-        out.push(low | 0x80);
     }
+    out.push(number.to_le_bytes()[0]);
 }
 
 fn read_number(bytes: &[u8], at: &mut usize) -> usize {

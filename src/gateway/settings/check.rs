@@ -2,7 +2,7 @@
 
 use super::limits::{Bounds, Deadlines};
 use super::raw::{RawGateway, RawModel, RawPrice, RawProvider, RawRoute, RawSettings, RawTarget};
-use super::reach::{Outside, Reach, reach};
+use super::reach::{Outside, Reach, SOCKET_PATH_MAX, reach};
 use super::{Fault, Key, Resolved, built_in, nearest};
 use crate::domain::ids::{ProviderName, RouteName, TargetName};
 use crate::domain::secret::Secret;
@@ -24,6 +24,8 @@ pub struct Settings {
     pub listen: Vec<SocketAddr>,
     /// HTTP/2 without TLS, by prior knowledge.
     pub listen_h2c: Vec<SocketAddr>,
+    /// Unix sockets: HTTP/1.1 without TLS.
+    pub listen_unix: Vec<PathBuf>,
     /// PEM files of certificate chain and key; without them the door speaks plain HTTP.
     pub tls: Option<(PathBuf, PathBuf)>,
     /// Who may come in.
@@ -144,6 +146,9 @@ pub enum RouteKind {
     Passthrough { fallback: Vec<Arc<Target>> },
 }
 
+/// A socket is made under another name, with a dot and the process's number behind it.
+const PID_DIGITS: usize = 8;
+
 const CAPABILITIES: [&str; 5] = ["reasoning", "tools", "vision", "json", "web"];
 
 impl Settings {
@@ -165,6 +170,7 @@ impl Settings {
         let listen = listen(raw, &mut faults);
         let h2c = raw.gateway.listen_h2c.clone().map_or_else(Vec::new, super::raw::Many::into_vec);
         let listen_h2c = addresses("gateway.listen_h2c", &h2c, &mut faults);
+        let listen_unix = unix_sockets(raw, &mut faults);
         let tls = raw.gateway.tls.as_ref().map(|tls| (PathBuf::from(&tls.certificate), PathBuf::from(&tls.key)));
         let access = access(raw, resolve, &mut faults);
         let providers = providers(raw, outside, &mut faults);
@@ -190,6 +196,7 @@ impl Settings {
             Ok(Self {
                 listen,
                 listen_h2c,
+                listen_unix,
                 tls,
                 access,
                 allowed_hosts,
@@ -211,10 +218,20 @@ impl Settings {
 fn listen(raw: &RawSettings, faults: &mut Vec<Fault>) -> Vec<SocketAddr> {
     let given = raw.gateway.listen.clone().map(super::raw::Many::into_vec);
     let texts = given.unwrap_or_else(|| vec!["127.0.0.1:4000".to_owned()]);
-    if texts.is_empty() {
-        faults.push(Fault::new("gateway.listen", "no address is given", "write listen = [\"127.0.0.1:4000\"]"));
+    if texts.is_empty() && raw.gateway.listen_unix.is_none() {
+        let fix = "write listen = [\"127.0.0.1:4000\"], or name a socket as listen_unix";
+        faults.push(Fault::new("gateway.listen", "no address is given", fix));
     }
     addresses("gateway.listen", &texts, faults)
+}
+
+fn unix_sockets(raw: &RawSettings, faults: &mut Vec<Fault>) -> Vec<PathBuf> {
+    let texts = raw.gateway.listen_unix.clone().map_or_else(Vec::new, super::raw::Many::into_vec);
+    for text in texts.iter().filter(|text| !(1..SOCKET_PATH_MAX - PID_DIGITS).contains(&text.len())) {
+        let problem = format!("\"{text}\" is empty or too long for a socket");
+        faults.push(Fault::new("gateway.listen_unix", problem, "write it as \"/run/tautline/gateway.sock\""));
+    }
+    texts.into_iter().map(PathBuf::from).collect()
 }
 
 fn addresses(at: &str, texts: &[String], faults: &mut Vec<Fault>) -> Vec<SocketAddr> {

@@ -22,6 +22,7 @@ pub struct RawSettings {
 pub struct RawGateway {
     pub listen: Option<Many>,
     pub listen_h2c: Option<Many>,
+    pub listen_unix: Option<Many>,
     pub tls: Option<RawTls>,
     pub access_key: Option<String>,
     pub auth: Option<String>,

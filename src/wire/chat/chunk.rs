@@ -10,6 +10,7 @@ use crate::domain::usage::Usage;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use std::fmt;
+use std::ops::Range;
 
 /// How a choice said it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +47,10 @@ pub struct Indexes {
 }
 
 impl Indexes {
+    pub(super) fn is_one(&self) -> bool {
+        self.first.is_some() && self.others.is_empty()
+    }
+
     fn push(&mut self, index: u32) {
         match self.first {
             None => self.first = Some(index),
@@ -73,19 +78,29 @@ pub struct WholeFacts {
 /// # Errors
 /// A sentence saying why it is not a chunk of this dialect.
 pub fn read_chunk(payload: &[u8]) -> Result<ChunkFacts, String> {
+    read_with_text(payload).map(|(facts, _)| facts)
+}
+
+/// [`read_chunk`], and where in the payload the text of its last choice stands
+/// if it has one in which nothing is escaped.
+pub(super) fn read_with_text(payload: &[u8]) -> Result<(ChunkFacts, Option<Range<usize>>), String> {
     let text = std::str::from_utf8(payload)
         .map_err(|error| format!("a frame is not valid UTF-8 at byte {}", error.valid_up_to()))?;
     let chunk: Chunk<'_> = serde_json::from_str(text).map_err(|error| not_a_chunk(&error))?;
     if chunk.error.is_some_and(|error| error.get() != "null") || chunk.object.is_some_and(|object| object.is_error) {
-        return Ok(ChunkFacts { error: Some(read_error_fields(payload)), ..ChunkFacts::default() });
+        return Ok((ChunkFacts { error: Some(read_error_fields(payload)), ..ChunkFacts::default() }, None));
     }
     let usage = chunk.usage.map(Into::into);
     match chunk.choices {
-        Some(Choices(facts)) => {
+        Some(Choices { facts, text }) => {
             let usage_only = facts.choices.first.is_none() && usage.is_some();
-            Ok(ChunkFacts { usage, usage_only, ..facts })
+            let text = text.map(|text| {
+                let start = text.as_ptr() as usize - payload.as_ptr() as usize;
+                start..start + text.len()
+            });
+            Ok((ChunkFacts { usage, usage_only, ..facts }, text))
         }
-        None if usage.is_some() => Ok(ChunkFacts { usage, usage_only: true, ..ChunkFacts::default() }),
+        None if usage.is_some() => Ok((ChunkFacts { usage, usage_only: true, ..ChunkFacts::default() }, None)),
         None => Err("a frame has neither choices, usage nor error".to_owned()),
     }
 }
@@ -106,9 +121,8 @@ pub fn read_whole(body: &[u8]) -> Result<WholeFacts, String> {
     let mut facts = WholeFacts { choices: choices.len(), usage: whole.usage.map(Into::into), ..WholeFacts::default() };
     for choice in choices {
         if let Some(message) = choice.message {
-            let parts =
-                [&message.content, &message.refusal, &message.tool_calls, &message.function_call, &message.audio];
-            facts.has_answer |= parts.iter().any(|part| part.0);
+            let parts = [&message.refusal, &message.tool_calls, &message.function_call, &message.audio];
+            facts.has_answer |= message.content.filled.0 || parts.iter().any(|part| part.0);
         }
         facts.has_answer |= choice.text.0;
         facts.finish = choice.finish_reason.and_then(|reason| reason.finish).or(facts.finish);
@@ -165,8 +179,8 @@ impl<'de> Deserialize<'de> for Word {
 struct Chunk<'a> {
     #[serde(default)]
     object: Option<Word>,
-    #[serde(default)]
-    choices: Option<Choices>,
+    #[serde(borrow, default)]
+    choices: Option<Choices<'a>>,
     #[serde(default)]
     usage: Option<UsageWire>,
     #[serde(borrow, default)]
@@ -174,11 +188,11 @@ struct Chunk<'a> {
 }
 
 #[derive(Deserialize)]
-struct Choice {
+struct Choice<'a> {
     #[serde(default)]
     index: u32,
-    #[serde(default)]
-    delta: Option<Delta>,
+    #[serde(borrow, default)]
+    delta: Option<Delta<'a>>,
     #[serde(default)]
     finish_reason: Option<Word>,
     #[serde(default)]
@@ -186,51 +200,59 @@ struct Choice {
 }
 
 /// A list of choices, added up as it is read.
-struct Choices(ChunkFacts);
+struct Choices<'a> {
+    facts: ChunkFacts,
+    text: Option<&'a str>,
+}
 
-impl<'de> Deserialize<'de> for Choices {
+impl<'de: 'a, 'a> Deserialize<'de> for Choices<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Look;
         impl<'de> Visitor<'de> for Look {
-            type Value = Choices;
+            type Value = Choices<'de>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a list of choices")
             }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Choices, A::Error> {
-                let mut facts = ChunkFacts::default();
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Choices<'de>, A::Error> {
+                let mut choices = Choices { facts: ChunkFacts::default(), text: None };
                 while let Some(choice) = list.next_element()? {
-                    add(&mut facts, choice);
+                    choices.add(choice);
                 }
-                Ok(Choices(facts))
+                Ok(choices)
             }
         }
         deserializer.deserialize_seq(Look)
     }
 }
 
-fn add(facts: &mut ChunkFacts, choice: Choice) {
-    facts.choices.push(choice.index);
-    if let Some(delta) = choice.delta {
-        let answers = [&delta.content, &delta.refusal, &delta.tool_calls, &delta.function_call, &delta.audio];
-        let answers = u32::from(answers.iter().any(|part| part.0));
-        let reasoning = [&delta.reasoning_content, &delta.reasoning, &delta.reasoning_details];
-        facts.answers += answers;
-        facts.contents += answers.max(u32::from(reasoning.iter().any(|part| part.0)));
-    }
-    // The legacy completion shape that some servers mix in.
-    if choice.text.0 {
-        facts.answers += 1;
-        facts.contents += 1;
-    }
-    if let Some(finish) = choice.finish_reason.and_then(|reason| reason.finish) {
-        facts.finished.push((choice.index, finish));
+impl<'a> Choices<'a> {
+    fn add(&mut self, choice: Choice<'a>) {
+        let facts = &mut self.facts;
+        facts.choices.push(choice.index);
+        if let Some(delta) = choice.delta {
+            let answers = [&delta.refusal, &delta.tool_calls, &delta.function_call, &delta.audio];
+            let answers = u32::from(delta.content.filled.0 || answers.iter().any(|part| part.0));
+            let reasoning = [&delta.reasoning_content, &delta.reasoning, &delta.reasoning_details];
+            facts.answers += answers;
+            facts.contents += answers.max(u32::from(reasoning.iter().any(|part| part.0)));
+            self.text = delta.content.text;
+        }
+        // The legacy completion shape that some servers mix in.
+        if choice.text.0 {
+            facts.answers += 1;
+            facts.contents += 1;
+        }
+        if let Some(finish) = choice.finish_reason.and_then(|reason| reason.finish) {
+            facts.finished.push((choice.index, finish));
+        }
     }
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
-struct Delta {
-    content: Filled,
+struct Delta<'a> {
+    #[serde(borrow)]
+    content: Spoken<'a>,
     refusal: Filled,
     tool_calls: Filled,
     function_call: Filled,
@@ -244,8 +266,8 @@ struct Delta {
 struct Whole<'a> {
     #[serde(default)]
     object: Option<Word>,
-    #[serde(default)]
-    choices: Option<Vec<WholeChoice>>,
+    #[serde(borrow, default)]
+    choices: Option<Vec<WholeChoice<'a>>>,
     #[serde(default)]
     usage: Option<UsageWire>,
     #[serde(borrow, default)]
@@ -253,9 +275,9 @@ struct Whole<'a> {
 }
 
 #[derive(Deserialize)]
-struct WholeChoice {
-    #[serde(default)]
-    message: Option<Delta>,
+struct WholeChoice<'a> {
+    #[serde(borrow, default)]
+    message: Option<Delta<'a>>,
     #[serde(default)]
     finish_reason: Option<Word>,
     #[serde(default)]
@@ -320,49 +342,71 @@ struct Filled(bool);
 
 impl<'de> Deserialize<'de> for Filled {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Look;
-        impl<'de> Visitor<'de> for Look {
-            type Value = Filled;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("any value")
-            }
-            fn visit_bool<E>(self, value: bool) -> Result<Filled, E> {
-                Ok(Filled(value))
-            }
-            fn visit_i64<E>(self, _: i64) -> Result<Filled, E> {
-                Ok(Filled(true))
-            }
-            fn visit_u64<E>(self, _: u64) -> Result<Filled, E> {
-                Ok(Filled(true))
-            }
-            fn visit_f64<E>(self, _: f64) -> Result<Filled, E> {
-                Ok(Filled(true))
-            }
-            fn visit_str<E>(self, value: &str) -> Result<Filled, E> {
-                Ok(Filled(!value.is_empty()))
-            }
-            fn visit_unit<E>(self) -> Result<Filled, E> {
-                Ok(Filled(false))
-            }
-            fn visit_none<E>(self) -> Result<Filled, E> {
-                Ok(Filled(false))
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Filled, A::Error> {
-                let mut any = false;
-                while seq.next_element::<serde::de::IgnoredAny>()?.is_some() {
-                    any = true;
-                }
-                Ok(Filled(any))
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Filled, A::Error> {
-                let mut any = false;
-                while map.next_entry::<serde::de::IgnoredAny, serde::de::IgnoredAny>()?.is_some() {
-                    any = true;
-                }
-                Ok(Filled(any))
-            }
-        }
+        deserializer.deserialize_any(Look).map(|spoken| spoken.filled)
+    }
+}
+
+/// [`Filled`], and the text as it stands in the payload, where it is one without escapes.
+#[derive(Default, Clone, Copy)]
+struct Spoken<'a> {
+    filled: Filled,
+    text: Option<&'a str>,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Spoken<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(Look)
+    }
+}
+
+struct Look;
+
+const fn filled<'a>(filled: bool) -> Spoken<'a> {
+    Spoken { filled: Filled(filled), text: None }
+}
+
+impl<'de> Visitor<'de> for Look {
+    type Value = Spoken<'de>;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+    fn visit_bool<E>(self, value: bool) -> Result<Spoken<'de>, E> {
+        Ok(filled(value))
+    }
+    fn visit_i64<E>(self, _: i64) -> Result<Spoken<'de>, E> {
+        Ok(filled(true))
+    }
+    fn visit_u64<E>(self, _: u64) -> Result<Spoken<'de>, E> {
+        Ok(filled(true))
+    }
+    fn visit_f64<E>(self, _: f64) -> Result<Spoken<'de>, E> {
+        Ok(filled(true))
+    }
+    fn visit_borrowed_str<E>(self, value: &'de str) -> Result<Spoken<'de>, E> {
+        Ok(Spoken { filled: Filled(!value.is_empty()), text: Some(value) })
+    }
+    fn visit_str<E>(self, value: &str) -> Result<Spoken<'de>, E> {
+        Ok(filled(!value.is_empty()))
+    }
+    fn visit_unit<E>(self) -> Result<Spoken<'de>, E> {
+        Ok(filled(false))
+    }
+    fn visit_none<E>(self) -> Result<Spoken<'de>, E> {
+        Ok(filled(false))
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Spoken<'de>, A::Error> {
+        let mut any = false;
+        while seq.next_element::<serde::de::IgnoredAny>()?.is_some() {
+            any = true;
+        }
+        Ok(filled(any))
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Spoken<'de>, A::Error> {
+        let mut any = false;
+        while map.next_entry::<serde::de::IgnoredAny, serde::de::IgnoredAny>()?.is_some() {
+            any = true;
+        }
+        Ok(filled(any))
     }
 }
 

@@ -10,6 +10,7 @@ mod error;
 mod models;
 mod refusal;
 mod request;
+mod stream;
 mod whole;
 
 pub use assemble::Assembler;
@@ -18,4 +19,5 @@ pub use error::{ErrorBody, error_frame};
 pub use models::{ModelEntry, model_list, read_model_list};
 pub use refusal::{ErrorFields, Refusal, duration_text_ms, read_error_fields, read_refusal};
 pub use request::{ChatRequest, Invalid, Need, Rewrite, Rewritten};
+pub use stream::ChunkReader;
 pub use whole::chunks_of_whole;
