@@ -160,7 +160,8 @@ fn configuration(state: &std::path::Path, sim: SocketAddr) -> String {
          records_max = 10000000\n\
          [admin]\nlisten = \"127.0.0.1:0\"\n[log]\nexchanges = \"off\"\n[deadlines]\nfirst_token = \"400ms\"\nidle = \"400ms\"\n\
          progress = \"400ms\"\n[providers.sim]\ndialect = \"sim\"\nbase_url = \"http://{sim}/v1\"\nmodels = [\"sim*\"]\n\
-         [targets.good]\nprovider = \"sim\"\nmodel = \"sim?tokens=40&gap=1ms&jitter=1ms\"\n[routes.good]\ntargets = [\"good\"]\n",
+         [targets.good]\nprovider = \"sim\"\nmodel = \"sim?tokens=40&gap=1ms&jitter=1ms\"\n\
+         deadlines = {{ first_token = \"20s\", idle = \"20s\", progress = \"20s\" }}\n[routes.good]\ntargets = [\"good\"]\n",
         state.display().to_string()
     );
     // On demand, so that all faults share one label and rounds have the same series.

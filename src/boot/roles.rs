@@ -119,7 +119,6 @@ pub async fn start(loaded: &Loaded) -> Result<Running> {
         tokio::spawn(keep_lists(Arc::clone(&gateway))),
         tokio::spawn(keep_keys(Arc::clone(&gateway))),
     ];
-    let key_shown_once = minted.shown_once;
     Ok(Running {
         gateway,
         tls: loaded.certificate.is_some(),
@@ -129,7 +128,7 @@ pub async fn start(loaded: &Loaded) -> Result<Running> {
         store,
         registry,
         reloader,
-        key_shown_once,
+        key_shown_once: minted.shown_once,
         closing,
         admin_closing,
         sink,

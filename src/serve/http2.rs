@@ -32,10 +32,13 @@ const REJECTED_MAX: usize = 32;
 /// Waited for, without a stream, until a client that was told to go has gone.
 const PARTING: Duration = Duration::from_secs(2);
 
-/// The streams under way, and whether one of them lost its client with the connection.
+/// The streams under way, and what those that ended know of the client.
 struct Streams {
     active: watch::Sender<usize>,
+    /// One of them lost its client with the connection.
     lost: AtomicBool,
+    /// The last of them was ended because its client took nothing.
+    stalled: AtomicBool,
 }
 
 /// One of them; dropping it says that it is over.
@@ -79,7 +82,11 @@ pub(super) async fn serve<A: App>(door: &Arc<Door<A>>, wire: Wire, retires: Opti
         Ok(Err(error)) => return why_broken(&error, &meter),
         Ok(Ok(connection)) => connection,
     };
-    let streams = Arc::new(Streams { active: watch::Sender::new(0), lost: AtomicBool::new(false) });
+    let streams = Arc::new(Streams {
+        active: watch::Sender::new(0),
+        lost: AtomicBool::new(false),
+        stalled: AtomicBool::new(false),
+    });
     let why = run(door, &mut connection, &digest, &streams, &meter, retires).await;
     drop(connection);
     if !matches!(why, Closed::Done | Closed::Draining | Closed::Aged | Closed::Idle) {
@@ -87,7 +94,11 @@ pub(super) async fn serve<A: App>(door: &Arc<Door<A>>, wire: Wire, retires: Opti
     }
     // An end within an answer looks to h2 as one behind it; those who answer know.
     let _ = tokio::time::timeout(PARTING, streams.none()).await;
-    if streams.lost.load(Ordering::Acquire) { Closed::ClientGone } else { why }
+    match why {
+        _ if streams.lost.load(Ordering::Acquire) => Closed::ClientGone,
+        Closed::Idle if streams.stalled.load(Ordering::Acquire) => Closed::ClientStalled,
+        _ => why,
+    }
 }
 
 fn options<A: App>(door: &Door<A>) -> H2Options {
@@ -170,6 +181,7 @@ fn begin<A: App>(door: &Arc<Door<A>>, stream: HttpSession, streams: &Arc<Streams
         if why == Closed::ClientGone && meter.is_over() {
             active.0.lost.store(true, Ordering::Release);
         }
+        active.0.stalled.store(why == Closed::ClientStalled, Ordering::Release);
     });
 }
 

@@ -231,6 +231,8 @@ pub async fn open<A: App>(
 
 async fn accept<A: App>(door: Arc<Door<A>>, listener: Listener) {
     let mut closing = door.closing.clone();
+    // Without descriptors it fails ten times a second: said once.
+    let mut said = false;
     loop {
         let accepted = tokio::select! {
             biased;
@@ -238,9 +240,14 @@ async fn accept<A: App>(door: Arc<Door<A>>, listener: Listener) {
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok(stream) => door.begin(stream),
+            Ok(stream) => {
+                said = false;
+                door.begin(stream);
+            }
             Err(error) => {
-                tracing::warn!(target: "tautline::serve", %error, "a connection could not be accepted");
+                if !std::mem::replace(&mut said, true) {
+                    tracing::warn!(target: "tautline::serve", %error, "no connection can be accepted");
+                }
                 tokio::time::sleep(ACCEPT_AGAIN).await;
             }
         }
@@ -305,20 +312,16 @@ impl<A: App> Door<A> {
     async fn by_its_first_bytes(self: &Arc<Self>, mut stream: TcpStream) -> Closed {
         let mut closing = self.closing.clone();
         let mut first = [0; PREFACE.len()];
-        let mut came = 0;
-        let until = Instant::now() + self.limits.head_timeout;
-        while came < PREFACE.len() && first[..came] == PREFACE[..came] {
-            let read = tokio::select! {
-                biased;
-                read = tokio::time::timeout_at(until.into(), stream.read(&mut first[came..])) => read,
-                () = closed(&mut closing) => return Closed::Draining,
-            };
-            match read {
-                Err(_) => return Closed::HeadStalled,
-                Ok(Ok(0) | Err(_)) => return if came == 0 { Closed::Done } else { Closed::ClientGone },
-                Ok(Ok(bytes)) => came += bytes,
-            }
-        }
+        let begun = tokio::select! {
+            biased;
+            begun = tokio::time::timeout(self.limits.head_timeout, begins(&mut stream, &mut first)) => begun,
+            () = closed(&mut closing) => return Closed::Draining,
+        };
+        let came = match begun {
+            Ok(Ok(came)) => came,
+            Ok(Err(why)) => return why,
+            Err(_) => return Closed::HeadStalled,
+        };
         let wire = Wire::plain(stream, first[..came].to_vec());
         if first == *PREFACE { self.http2(wire).await } else { self.http1(wire).await }
     }
@@ -360,6 +363,19 @@ impl<A: App> Door<A> {
             }
         }
     }
+}
+
+/// Reads as much as the preface has, or until it is none; how much that is.
+async fn begins(stream: &mut TcpStream, first: &mut [u8; PREFACE.len()]) -> Result<usize, Closed> {
+    let mut came = 0;
+    while came < first.len() && first[..came] == PREFACE[..came] {
+        match stream.read(&mut first[came..]).await {
+            Ok(0) | Err(_) if came == 0 => return Err(Closed::Done),
+            Ok(0) | Err(_) => return Err(Closed::ClientGone),
+            Ok(bytes) => came += bytes,
+        }
+    }
+    Ok(came)
 }
 
 /// Pends until a door closes, or who could close it is gone. Cancel-safe.

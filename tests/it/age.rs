@@ -1,6 +1,7 @@
 //! Connections grow old: they end with an answer, and never within one.
 
-use crate::support::{Client, House, Http2, chat, sim_target, within};
+use crate::support::{Answer2, Client, House, Http2, chat, sim_target, within};
+use futures_util::future::join_all;
 use std::time::{Duration, Instant};
 use tautline::sim::answer_text;
 use tokio::io::AsyncReadExt as _;
@@ -70,8 +71,8 @@ async fn an_old_connection_of_http_2_takes_no_more_and_its_streams_end_in_peace(
     connection.sent_away().await;
     let kept_for = began.elapsed();
     assert!((540..5000).contains(&kept_for.as_millis()), "{kept_for:?}");
-    for stream in &mut streams {
-        let streamed = stream.stream_text().await;
+    // Side by side: what one leaves unread takes the connection's window from the others.
+    for streamed in join_all(streams.iter_mut().map(Answer2::stream_text)).await {
         assert_eq!((streamed.text.as_str(), streamed.done), (answer_text(PROMPT, 60).as_str(), true));
     }
     connection.ended().await;

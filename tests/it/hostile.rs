@@ -14,8 +14,8 @@ use tokio::net::TcpStream;
 const PROMPT: &str = "why do ropes go slack?";
 const CHAT: &str = "/v1/chat/completions";
 /// RSS that one connection without a word may cost, bytes; an unoptimised build
-/// took 38 KiB.
-const SILENT_RSS_MAX: u64 = 56 << 10;
+/// took 18 KiB.
+const SILENT_RSS_MAX: u64 = 28 << 10;
 
 fn config() -> String {
     format!(

@@ -20,10 +20,11 @@ const REQUEST: &[u8] = b"\x83\x86\x84";
 
 fn config() -> String {
     format!(
-        "{}{}{}[routes.m]\ntargets = [\"a\"]\n[routes.slow]\ntargets = [\"slow\"]\n[routes.stall]\ntargets = [\"stall\"]\n",
+        "{}{}{}{}[routes.m]\ntargets = [\"a\"]\n[routes.slow]\ntargets = [\"slow\"]\n[routes.stall]\ntargets = [\"stall\"]\n[routes.flood]\ntargets = [\"flood\"]\n",
         sim_target("a", "tokens=8", ""),
         sim_target("slow", "tokens=300&gap=20ms", ""),
-        sim_target("stall", "fault=stall&after=3", "")
+        sim_target("stall", "fault=stall&after=3", ""),
+        sim_target("flood", "fault=endless&after=1", "")
     )
 }
 
@@ -223,5 +224,28 @@ async fn each_end_of_an_http_2_connection_is_told_as_what_it_is() {
     let kept = Http2::connect(h2c).await;
     assert!(kept.post(&chat("m", true)).await.stream_text().await.done);
     kept.ended().await;
+    closed(admin, "idle", 1).await;
+}
+
+/// One that takes nothing more of an answer is ended for that, and its neighbours are not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_is_not_read_ends_alone_and_its_connection_as_stalled() {
+    let gateway = "listen_h2c = \"127.0.0.1:0\"\nconnection_idle = \"600ms\"\nwrite_timeout = \"500ms\"\njournal_bytes_max = 65536";
+    let house = House::start(gateway, &config()).await;
+    let (h2c, admin) = (house.running.addrs_h2c[0], house.running.admin_addr);
+    let connection = Http2::connect(h2c).await;
+    let unread = connection.post(&chat("flood", true)).await;
+    let record = house.newest_of(1).await;
+    assert_eq!((record.outcome.as_str(), record.cause.as_str()), ("client_gone", "client_stalled"));
+    drop(unread);
+    connection.ended().await;
+    closed(admin, "client_stalled", 1).await;
+    // With a good answer behind it, it is idle like any other.
+    let connection = Http2::connect(h2c).await;
+    let unread = connection.post(&chat("flood", true)).await;
+    house.newest_of(2).await;
+    drop(unread);
+    assert_eq!(connection.post(&chat("m", false)).await.status, 200);
+    connection.ended().await;
     closed(admin, "idle", 1).await;
 }
