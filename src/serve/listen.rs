@@ -9,7 +9,7 @@ use super::tls::Certificate;
 use crate::telemetry::Raised;
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use pingora_core::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp};
+use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp};
 use pingora_core::listeners::tls::TlsSettings;
 use pingora_core::listeners::{L4BufferSettings, ListenerConfig};
 use pingora_core::protocols::http::ServerSession;
@@ -149,11 +149,23 @@ impl<A: App> ServerApp for Counted<A> {
         let _counted = app.opened();
         // Over HTTP/2 the adapter sees streams, of which none ends the connection.
         let streams = matches!(stream.selected_alpn_proto(), Some(ALPN::H2));
-        let kept = self.adapter.process_new(stream, closing).await;
-        if streams {
-            app.closed(Closed::Done);
+        if streams || self.adapter.options.h2c {
+            let kept = self.adapter.process_new(stream, closing).await;
+            if streams {
+                app.closed(Closed::Done);
+            }
+            return kept;
         }
-        kept
+        // pingora's own loop, without the room for HTTP/2 that each connection would hold.
+        let mut next = Some((stream, None::<HttpPersistentSettings>));
+        while let Some((stream, settings)) = next {
+            let mut session = ServerSession::new_http1(stream);
+            if let Some(settings) = settings {
+                settings.apply_to_session(&mut session);
+            }
+            next = self.adapter.process_new_http(session, closing).await.map(ReusedHttpStream::consume);
+        }
+        None
     }
 
     async fn cleanup(&self) {
