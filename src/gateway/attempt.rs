@@ -9,7 +9,7 @@ mod judge;
 mod request;
 
 pub use judge::TargetAnswer;
-pub use request::{AttemptSpec, Credential, outgoing};
+pub use request::{AttemptSpec, Credential, forwardable, outgoing};
 
 use crate::domain::failure::{Evidence, Failure, Observation, classify};
 use crate::domain::usage::Usage;
@@ -304,7 +304,7 @@ impl Attempt {
         }
     }
 
-    fn head(&mut self, upstream: Upstream) {
+    fn head(&mut self, mut upstream: Upstream) {
         self.headers_seen = true;
         self.stage = Stage::Sent;
         self.pace.sent(Instant::now());
@@ -320,6 +320,10 @@ impl Attempt {
         let kind = judge::judge_head(upstream.status, &upstream.headers, self.spec.streams);
         if self.spec.forwards_client_auth && kind != Judged::Refusal {
             self.events.push_back(Event::ForItsUser(judge::for_its_user(&upstream.headers)));
+        }
+        if matches!(kind, Judged::Whole | Judged::Stream) {
+            // Nobody asks for them again, and a stream may be long.
+            upstream.headers = http::HeaderMap::new();
         }
         let upstream = Box::new(upstream);
         self.state = match kind {

@@ -13,7 +13,7 @@ mod visit;
 use crate::domain::failure::{Cause, Evidence, Failure, Observation, classify};
 use crate::domain::record::Purpose;
 use crate::gateway::admit::Admitted;
-use crate::gateway::attempt::{Good, TargetAnswer};
+use crate::gateway::attempt::{Good, TargetAnswer, forwardable};
 use crate::gateway::events::{ExchangeSpan, FellBack};
 use crate::gateway::intake::{Request, intake};
 use crate::gateway::journal::{Ending, Entry, ErrorAnswer, Journal};
@@ -98,7 +98,8 @@ pub struct Begun {
 pub fn begin(gateway: &Arc<Gateway>, admitted: Admitted, mut open: Open) -> Result<Begun, ErrorAnswer> {
     let began = Instant::now();
     let settings = gateway.settings();
-    let request = match intake(&settings, &gateway.catalog, &gateway.on_demand, &admitted.headers, &admitted.body) {
+    let Admitted { headers, body } = admitted;
+    let request = match intake(&settings, &gateway.catalog, &gateway.on_demand, &headers, &body) {
         Ok(request) => request,
         Err(refused) => {
             open.record.model.clone_from(&refused.model);
@@ -126,17 +127,17 @@ pub fn begin(gateway: &Arc<Gateway>, admitted: Admitted, mut open: Open) -> Resu
     own_work.fetch_add(u64::try_from(began.elapsed().as_nanos()).unwrap_or(0), Ordering::Relaxed);
     let delivery = Delivery { stream: chat.stream, report: request.report };
     let span = ExchangeSpan { record: &open.record }.open();
-    let walk = Walk {
+    let walk = Box::new(Walk {
         running: gateway.lifecycle.enter(),
         gateway: Arc::clone(gateway),
         settings: Arc::clone(&settings),
-        client: admitted.headers,
+        client: forwardable(&headers),
         request,
         open,
         journal: journal.clone(),
         lost: Vec::new(),
         first_empty: None,
-    };
+    });
     let future = Some(Box::pin(walk.run(steps).instrument(span)) as BoxFuture<'static, ()>);
     Ok(Begun { driver: Driver { future, journal: journal.clone(), own_work }, journal, delivery, settings })
 }
@@ -198,7 +199,8 @@ enum Visit {
 }
 
 impl Walk {
-    async fn run(mut self, steps: Vec<Step>) {
+    /// Boxed: an `async fn` keeps what it takes by value twice.
+    async fn run(mut self: Box<Self>, steps: Vec<Step>) {
         let mut window_over: Option<u64> = None;
         let mut purpose = Purpose::Serve;
         let mut place = 0;

@@ -223,7 +223,7 @@ impl Journal {
         inner.next_reader += 1;
         let epoch = inner.epoch;
         inner.readers.push(Slot { id, cursor: from, epoch, waker: None });
-        Some(Reader { journal: self.clone(), id })
+        Some(Reader { journal: self.clone(), id, beside_driver: false })
     }
 
     /// From now on the exchange is settled by its first reader, which calls
@@ -332,9 +332,16 @@ impl Inner {
 pub struct Reader {
     journal: Journal,
     id: u32,
+    beside_driver: bool,
 }
 
 impl Reader {
+    /// Whoever polls this polls the driver before it each time: it need not be woken
+    /// by what that appends, which would have everything polled once more for nothing.
+    pub const fn stay_beside_driver(&mut self) {
+        self.beside_driver = true;
+    }
+
     /// What is new since the last call; pends while there is nothing.
     /// `shows`: content taken here counts as shown. Cancel-safe.
     pub fn poll_batch(&mut self, cx: &mut Context<'_>, shows: bool) -> Poll<Batch> {
@@ -355,7 +362,7 @@ impl Reader {
         let slot = &mut inner.readers[place];
         slot.cursor += batch.entries.len() as u64;
         if batch.entries.is_empty() && batch.ending.is_none() && !batch.reset {
-            slot.waker = Some(cx.waker().clone());
+            slot.waker = (!self.beside_driver).then(|| cx.waker().clone());
             return Poll::Pending;
         }
         if let Some(slowest) = inner.slowest() {

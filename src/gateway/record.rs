@@ -10,7 +10,8 @@ use crate::domain::record::{Outcome, Record};
 use crate::gateway::events::{Metrics, RecordDropped};
 use crate::store::Store;
 use serde::Serialize;
-use sqlx::Row as _;
+use sqlx::sqlite::SqliteArguments;
+use sqlx::{Arguments as _, Row as _};
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -233,15 +234,22 @@ async fn print(rows: &[Row], lines: Lines) {
 /// One statement, which is a transaction of its own: each statement more is a
 /// way to the database's thread and back.
 async fn write(store: &Store, rows: Vec<Row>) -> Result<(), sqlx::Error> {
-    let mut insert: sqlx::QueryBuilder<sqlx::Sqlite> =
-        sqlx::QueryBuilder::new("INSERT OR REPLACE INTO gateway_records (id, outcome, route, cause, body) ");
-    // By value: what is lent is copied.
-    insert.push_values(rows, |mut row, (body, record)| {
+    const ROW: &str = "(?,?,?,?,?)";
+    let mut sql = "INSERT OR REPLACE INTO gateway_records (id, outcome, route, cause, body) VALUES ".to_owned();
+    sql.reserve(rows.len() * (ROW.len() + 1));
+    let mut values = SqliteArguments::default();
+    for (place, (body, record)) in rows.into_iter().enumerate() {
+        sql.push_str(if place == 0 { "" } else { "," });
+        sql.push_str(ROW);
+        // By value: what is lent is copied.
         let Record { id, outcome, route, cause, .. } = *record;
-        row.push_bind(id).push_bind(outcome.as_str()).push_bind(route).push_bind(cause).push_bind(body);
-    });
+        for text in [id, outcome.as_str().to_owned(), route, cause, body] {
+            values.add(text).map_err(sqlx::Error::Encode)?;
+        }
+    }
     // Its text depends on the number of rows: not worth keeping.
-    insert.build().persistent(false).execute(store.pool()).await.map(|_| ())
+    let insert = sqlx::query_with(sqlx::AssertSqlSafe(sql), values).persistent(false);
+    insert.execute(store.pool()).await.map(|_| ())
 }
 
 /// Reads no more of the table than it removes.

@@ -63,7 +63,8 @@ fn value(name: &'static str, text: &str) -> Option<(HeaderName, HeaderValue)> {
 /// dropped, which cancels its attempt and settles its record.
 pub async fn relay(gateway: &Gateway, session: &mut Session, begun: Begun, headers: &ReplyHeaders) {
     let Begun { driver, journal, delivery, settings } = begun;
-    let Some(reader) = journal.attach(0) else { return };
+    let Some(mut reader) = journal.attach(0) else { return };
+    reader.stay_beside_driver();
     journal.await_delivery();
     let mut driver = Some(driver);
     let mut reading = pin!(read(gateway, &settings.bounds, session, reader, delivery, headers));

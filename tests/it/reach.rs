@@ -74,9 +74,12 @@ fn provider(url: &str, lines: &str, models: &[&str]) -> String {
     text
 }
 
+/// Asks and is answered whole; afterwards the connection is back in its pool.
 async fn whole(house: &House, model: &str, tokens: usize) {
-    let streamed = house.post(&chat(model, true)).await.stream_text().await;
+    let mut answer = house.post(&chat(model, true)).await;
+    let streamed = answer.stream_text().await;
     assert_eq!((streamed.text.as_str(), streamed.done), (answer_text(PROMPT, tokens).as_str(), true), "{model}");
+    house.record_of(&answer).await;
 }
 
 fn only(record: &Record) -> (&str, &str) {
@@ -430,10 +433,7 @@ async fn a_connection_that_is_too_old_carries_no_further_request() {
     let house = House::start("pool_age_max = \"400ms\"", &provider(&url, "", &["sim?tokens=4"])).await;
     within("a second connection", async {
         while front.accepted() < 2 {
-            let mut answer = house.post(&chat("sim?tokens=4", true)).await;
-            answer.stream_text().await;
-            // Once that is written the connection is back in its pool.
-            house.record_of(&answer).await;
+            whole(&house, "sim?tokens=4", 4).await;
         }
     })
     .await;

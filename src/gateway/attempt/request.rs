@@ -16,6 +16,19 @@ const FORWARDED: [&str; 4] = ["openai-beta", "anthropic-beta", "anthropic-versio
 /// Client headers that belong to its credential, forwarded with it.
 const WITH_CREDENTIAL: [&str; 4] = ["authorization", "openai-organization", "openai-project", "x-api-key"];
 
+/// Those of a client's headers that any attempt may forward; kept for as long as
+/// its answer streams.
+#[must_use]
+pub fn forwardable(client: &HeaderMap) -> HeaderMap {
+    let mut kept = HeaderMap::new();
+    for name in FORWARDED.iter().chain(&WITH_CREDENTIAL) {
+        for value in client.get_all(*name) {
+            kept.append(HeaderName::from_static(name), value.clone());
+        }
+    }
+    kept
+}
+
 /// All that one attempt needs to know.
 #[derive(Debug, Clone)]
 #[expect(clippy::struct_excessive_bools, reason = "independent facts, not a state")]
