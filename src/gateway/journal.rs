@@ -342,7 +342,6 @@ impl Reader {
         self.beside_driver = true;
     }
 
-
     /// What is new since the last call; pends while there is nothing.
     /// `shows`: content taken here counts as shown. Cancel-safe.
     pub fn poll_batch(&mut self, cx: &mut Context<'_>, shows: bool) -> Poll<Batch> {

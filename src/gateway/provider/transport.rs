@@ -404,13 +404,14 @@ async fn send(mut stream: Stream, request: &Outgoing, marks: &Marks) -> Result<(
 /// Writes, or, while that is blocked, hears an early answer into `early`
 /// (then 0 bytes were written).
 async fn write_or_hear(stream: &mut Stream, piece: &[u8], early: &mut Vec<u8>) -> std::io::Result<usize> {
-    let mut heard = [0; 4096];
     std::future::poll_fn(|cx| {
         if let Poll::Ready(written) = Pin::new(&mut *stream).poll_write(cx, piece) {
             return Poll::Ready(
                 written.and_then(|n| if n == 0 { Err(std::io::ErrorKind::WriteZero.into()) } else { Ok(n) }),
             );
         }
+        // Not outside: every request would hold and clear it, and nearly none is blocked.
+        let mut heard = [0; 4096];
         let mut buf = ReadBuf::new(&mut heard);
         match Pin::new(&mut *stream).poll_read(cx, &mut buf) {
             Poll::Ready(Ok(())) if buf.filled().is_empty() => {
