@@ -38,9 +38,6 @@ const REFUSAL_BYTES_MAX: usize = 64 << 10;
 /// Read without a pause before what is there is handed on.
 const BATCH_BYTES: usize = 64 << 10;
 
-/// Room for frames that is kept between reads.
-const DECODED_KEPT: usize = 8;
-
 /// What an attempt tells.
 #[derive(Debug)]
 pub enum Event {
@@ -128,8 +125,6 @@ pub struct Attempt {
     armed: Option<Instant>,
     decoder: SseDecoder,
     reader: ChunkReader,
-    /// Room for what one read held; empty between reads.
-    decoded: Vec<SseFrame>,
     frames: Vec<SseFrame>,
     /// Handed out already, while there was reasoning only.
     kept: Vec<SseFrame>,
@@ -179,7 +174,6 @@ impl Attempt {
             sleep: Box::pin(tokio::time::sleep(Duration::ZERO)),
             armed: None,
             reader: ChunkReader::default(),
-            decoded: Vec::new(),
             frames: Vec::new(),
             kept: Vec::new(),
             bound_hit: None,
@@ -344,7 +338,7 @@ impl Attempt {
         let mut read_any = false;
         while taken < BATCH_BYTES && self.events.is_empty() {
             let State::Streaming(upstream) = &mut self.state else { break };
-            let (decoder, mut frames) = (&mut self.decoder, std::mem::take(&mut self.decoded));
+            let (decoder, mut frames) = (&mut self.decoder, Vec::new());
             let mut pushed = Ok(());
             let mut read = 0;
             let polled = upstream.poll_body(cx, |bytes| {
@@ -357,10 +351,7 @@ impl Attempt {
             }
             taken += read;
             read_any |= polled.is_ready();
-            let outcome = frames.drain(..).try_for_each(|frame| self.frame(frame, now));
-            if frames.capacity() <= DECODED_KEPT {
-                self.decoded = frames;
-            }
+            let outcome = frames.into_iter().try_for_each(|frame| self.frame(frame, now));
             let outcome = outcome.and_then(|()| match pushed {
                 Ok(()) => Ok(()),
                 Err(error) => {

@@ -9,7 +9,7 @@ use crate::domain::ids::ExchangeId;
 use crate::gateway::access::Denied;
 use crate::gateway::admit::{Caller, admit, identify, may_enter};
 use crate::gateway::events::{Bound, BoundHit, ConnectionClosed};
-use crate::gateway::exchange::{begin, refuse_as};
+use crate::gateway::exchange::{Begun, begin, refuse_as};
 use crate::gateway::intake::model_names;
 use crate::gateway::journal::ErrorAnswer;
 use crate::gateway::lifecycle::Stage;
@@ -124,15 +124,24 @@ impl Door {
         let gateway = &self.0;
         // Drain waits for the answer to be written, not just for the driver.
         let _running = gateway.lifecycle.enter();
+        // Boxed: what it needs is not kept while the answer streams.
+        if let Some((begun, headers)) = Box::pin(self.begin(session, path)).await {
+            relay(gateway, session, begun, &headers).await;
+        }
+    }
+
+    /// Begins an exchange; `None`: it is over, and its client was told.
+    async fn begin(&self, session: &mut Session, path: &str) -> Option<(Begun, ReplyHeaders)> {
+        let gateway = &self.0;
         let Asked { mut open, reply: headers, headers: client_headers, denied } = self.open(session, path);
         let wrong_method = path == CHAT && *session.method() != Method::POST;
         let refused = match self.accept(session, path, &mut open, client_headers, denied).await {
             Ok(admitted) => match begin(gateway, admitted, open) {
-                Ok(begun) => return relay(gateway, session, begun, &headers).await,
+                Ok(begun) => return Some((begun, headers)),
                 Err(answer) => answer,
             },
             // Nobody is there to be told; dropping the record settles it.
-            Err(Observation::ClientGone) => return,
+            Err(Observation::ClientGone) => return None,
             Err(observation) => {
                 let unmet = session.expects_more() && path == CHAT;
                 refuse_as(open, observation, wrong_method.then_some(405).or(unmet.then_some(417)))
@@ -145,6 +154,7 @@ impl Door {
             all.push((ALLOW, HeaderValue::from_static("POST")));
         }
         let _ = session.answer(Answer { status: refused.status, headers: all, body: refused.body }).await;
+        None
     }
 
     async fn accept(

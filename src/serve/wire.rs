@@ -17,9 +17,9 @@ use std::os::fd::AsRawFd as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufWriter, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Notify;
 use tokio_rustls::server::TlsStream;
@@ -109,7 +109,7 @@ enum Transport {
 /// A connection whose bytes are counted.
 #[derive(Debug)]
 pub(super) struct Wire {
-    out: BufWriter<Transport>,
+    out: Gathered,
     /// Read already, to be read again.
     first: Vec<u8>,
     frames: Option<Frames>,
@@ -144,7 +144,7 @@ impl Wire {
             flood: Notify::new(),
         };
         Self {
-            out: BufWriter::with_capacity(WRITE_BUFFER, transport),
+            out: Gathered { transport, bytes: Vec::new(), sent: 0 },
             first,
             frames: None,
             meter: Arc::new(meter),
@@ -202,7 +202,7 @@ impl AsyncRead for Wire {
         let before = buf.filled().len();
         if this.first.is_empty() {
             let room = buf.remaining();
-            let read = std::task::ready!(if left < room {
+            let read = ready!(if left < room {
                 // The last bytes of a head's room: no more are taken, so that what is refused does
                 // not hang on how it was cut on its way.
                 let mut part = ReadBuf::new(buf.initialize_unfilled_to(left));
@@ -256,6 +256,85 @@ impl AsyncWrite for Wire {
 
     fn is_write_vectored(&self) -> bool {
         self.out.is_write_vectored()
+    }
+}
+
+/// Small writes, gathered until they are flushed. Unlike tokio's `BufWriter` it
+/// holds nothing between flushes: thousands of streams are silent most of the time.
+#[derive(Debug)]
+struct Gathered {
+    transport: Transport,
+    bytes: Vec<u8>,
+    /// Of `bytes`, what was taken.
+    sent: usize,
+}
+
+impl Gathered {
+    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        while self.sent < self.bytes.len() {
+            match ready!(Pin::new(&mut self.transport).poll_write(cx, &self.bytes[self.sent..]))? {
+                0 => return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into())),
+                taken => self.sent += taken,
+            }
+        }
+        (self.bytes, self.sent) = (Vec::new(), 0);
+        Poll::Ready(Ok(()))
+    }
+
+    fn has_room(&self, more: usize) -> bool {
+        self.bytes.len() + more <= WRITE_BUFFER
+    }
+}
+
+impl AsyncRead for Gathered {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<Result<()>> {
+        Pin::new(&mut self.get_mut().transport).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Gathered {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize>> {
+        let this = self.get_mut();
+        if !this.has_room(bytes.len()) {
+            ready!(this.poll_drain(cx))?;
+            if !this.has_room(bytes.len()) {
+                return Pin::new(&mut this.transport).poll_write(cx, bytes);
+            }
+        }
+        this.bytes.extend_from_slice(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<Result<usize>> {
+        let this = self.get_mut();
+        let all = parts.iter().map(|part| part.len()).sum();
+        if !this.has_room(all) {
+            ready!(this.poll_drain(cx))?;
+            if !this.has_room(all) {
+                return Pin::new(&mut this.transport).poll_write_vectored(cx, parts);
+            }
+        }
+        this.bytes.reserve_exact(all);
+        for part in parts {
+            this.bytes.extend_from_slice(part);
+        }
+        Poll::Ready(Ok(all))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_drain(cx))?;
+        Pin::new(&mut this.transport).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_drain(cx))?;
+        Pin::new(&mut this.transport).poll_shutdown(cx)
     }
 }
 

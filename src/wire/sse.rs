@@ -24,6 +24,11 @@ pub struct FrameTooLong {
     pub max: usize,
 }
 
+/// Room for a read of this much is not kept once all of it was frames. For a frame or
+/// two it costs less than making it anew; of a target that always has more, large room
+/// is used again.
+const ROOM_DROPPED: std::ops::Range<usize> = 513..(16 << 10);
+
 /// A byte order mark at the very start is not part of the first line.
 const BOM: &[u8] = b"\xEF\xBB\xBF";
 
@@ -92,6 +97,10 @@ impl SseDecoder {
             self.take_line(end, next, out);
         }
         self.scanned = self.buf.len();
+        if self.buf.is_empty() && ROOM_DROPPED.contains(&bytes.len()) {
+            // The stream may be silent for long.
+            self.buf = BytesMut::new();
+        }
         if self.buf.len() > self.frame_bytes_max {
             return Err(FrameTooLong { max: self.frame_bytes_max });
         }

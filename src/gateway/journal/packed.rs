@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 
 /// Room of the first segment, and of each later one: most answers are short.
 const FIRST: usize = 512;
-const LATER: usize = 4 << 10;
+const LATER: usize = 1 << 10;
 /// Bytes compared at once.
 const WIDE: usize = 16;
 

@@ -91,13 +91,14 @@ async fn send(line: &mut Line, request: &Outgoing, marks: &Marks) -> Option<Cut>
 /// Writes, or, while that is blocked, hears an early answer into `early`
 /// (then 0 bytes were written).
 async fn write_or_hear(line: &mut Line, piece: &[u8], early: &mut Vec<u8>) -> std::io::Result<usize> {
-    let mut heard = [0; 4096];
     std::future::poll_fn(|cx| {
         if let Poll::Ready(written) = Pin::new(&mut *line).poll_write(cx, piece) {
             return Poll::Ready(
                 written.and_then(|n| if n == 0 { Err(std::io::ErrorKind::WriteZero.into()) } else { Ok(n) }),
             );
         }
+        // Not outside: every request would hold and clear it, and nearly none is blocked.
+        let mut heard = [0; 4096];
         let mut buf = ReadBuf::new(&mut heard);
         match Pin::new(&mut *line).poll_read(cx, &mut buf) {
             Poll::Ready(Ok(())) if buf.filled().is_empty() => {
