@@ -136,6 +136,8 @@ fn at_restart(started: &Loaded, now: &Loaded) -> Vec<&'static str> {
         ("gateway.write_timeout", a.write_timeout != b.write_timeout),
         ("gateway.connection_idle", a.connection_idle != b.connection_idle),
         ("gateway.connection_age_max", a.connection_age_max != b.connection_age_max),
+        ("gateway.pool_idle", a.pool_idle != b.pool_idle),
+        ("gateway.pool_age_max", a.pool_age_max != b.pool_age_max),
         ("gateway.connections_max", a.connections_max != b.connections_max),
         ("gateway.body_rate_min", a.body_rate_min != b.body_rate_min),
         ("gateway.head_bytes_max", a.head_bytes_max != b.head_bytes_max),

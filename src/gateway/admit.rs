@@ -8,7 +8,7 @@ use crate::domain::failure::{Observation, StallPoint};
 use crate::domain::ids::{Principal, PrincipalKind};
 use crate::gateway::access::{Access, Denied};
 use crate::gateway::events::{Bound, BoundHit};
-use crate::gateway::forwarded::origin;
+use crate::gateway::forwarded::{Peer, origin};
 use crate::gateway::lifecycle::Stage;
 use crate::gateway::settle::{Open, ms};
 use crate::gateway::state::Gateway;
@@ -46,7 +46,8 @@ pub struct Caller {
 pub fn identify(gateway: &Gateway, session: &Session) -> Caller {
     let settings = gateway.settings();
     let mut headers = session.headers().clone();
-    let origin = origin(session.peer(), session.is_near(), &headers, &settings.trusted_proxies);
+    let peer = if session.is_over_unix() { Peer::Unix } else { Peer::Tcp(session.peer()) };
+    let origin = origin(peer, session.is_near(), &headers, &settings.trusted_proxies);
     let admitted = settings.access.admit(gateway.minted, origin.near, &mut headers);
     let own = || headers.get(http::header::AUTHORIZATION).or_else(|| headers.get("x-api-key"));
     let credential = settings.forwards_credentials().then(own).flatten();
@@ -76,7 +77,7 @@ fn hashed(gateway: &Gateway, credential: &http::HeaderValue) -> Principal {
 /// Why it stays outside.
 pub fn may_enter(gateway: &Gateway, session: &Session, denied: Option<Denied>) -> Result<(), Observation> {
     // Off loopback the name is whatever others call this machine, and a key guards it; no page reaches a Unix socket.
-    if session.peer().is_some()
+    if !session.is_over_unix()
         && session.is_near()
         && let Some(detail) = refuse_foreign(session.headers(), &gateway.settings().allowed_hosts)
     {
@@ -176,6 +177,10 @@ fn coding(headers: &HeaderMap) -> Result<Option<Coding>, Observation> {
 async fn inflate(gateway: &Gateway, coding: Coding, compressed: Bytes) -> Result<Bytes, Observation> {
     let max = gateway.settings().bounds.body_bytes_max;
     let broken = |error: std::io::Error| unreadable(format!("the compressed body cannot be read: {error}"));
+    let mut window = gateway.bodies.room();
+    if !window.grow(coding.window(&compressed)) {
+        return Err(no_room(gateway));
+    }
     let mut inflate = Inflate::new(coding, compressed).map_err(broken)?;
     let mut room = gateway.bodies.room();
     let mut body = BytesMut::new();
@@ -192,7 +197,8 @@ async fn inflate(gateway: &Gateway, coding: Coding, compressed: Bytes) -> Result
             return Err(no_room(gateway));
         }
         body.extend_from_slice(&piece[..read]);
-        // A megabyte takes milliseconds: others on this thread have their turn.
+        // A megabyte takes milliseconds, a piece of brotli no more than its window: others on this
+        // thread have their turn.
         tokio::task::yield_now().await;
     }
 }

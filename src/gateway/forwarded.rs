@@ -21,11 +21,8 @@ pub struct TrustedProxies {
 }
 
 impl TrustedProxies {
-    fn hold(&self, peer: Option<IpAddr>) -> bool {
-        match peer {
-            None => self.unix,
-            Some(addr) => self.networks.iter().any(|network| network.contains(&addr.to_canonical())),
-        }
+    fn hold(&self, addr: IpAddr) -> bool {
+        self.networks.iter().any(|network| network.contains(&addr.to_canonical()))
     }
 }
 
@@ -38,49 +35,72 @@ pub struct Origin {
     pub near: bool,
 }
 
-/// The origin of a request that `peer` sent (`None`: over a Unix socket);
-/// `near`: it came over a loopback address or a Unix socket of ours.
-#[must_use]
-pub fn origin(peer: Option<IpAddr>, near: bool, headers: &HeaderMap, trusted: &TrustedProxies) -> Origin {
-    let peer = peer.map(|addr| addr.to_canonical());
-    let Some(hops) = hops(headers) else { return Origin { addr: peer, near } };
-    let is_loopback = |hop: &Option<IpAddr>| hop.is_some_and(|addr| addr.is_loopback());
-    if !trusted.hold(peer) {
-        // Not believed, and yet enough to tell that it was handed on.
-        return Origin { addr: peer, near: near && hops.iter().all(is_loopback) };
-    }
-    // The last that no proxy of ours wrote about itself; with none, the first of all.
-    let of_ours = |hop: &&Option<IpAddr>| hop.is_some() && trusted.hold(**hop);
-    let client = hops.iter().rev().find(|hop| !of_ours(hop)).or(hops.first()).copied().flatten();
-    Origin { addr: client, near: near && is_loopback(&client) }
+/// Who is at the other end of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peer {
+    /// `None`: it was gone before it could be asked.
+    Tcp(Option<IpAddr>),
+    Unix,
 }
 
-/// The clients that proxies tell of, the nearest last; `None` without a header
-/// of that kind. An element that is no address is `None`, as is all of a list
-/// that is too long.
-fn hops(headers: &HeaderMap) -> Option<Vec<Option<IpAddr>>> {
-    let elements = |name: &str| -> Vec<String> {
-        let values = headers.get_all(name).iter();
-        // Bytes that are no text make an element that is no address.
-        values
-            .flat_map(|value| value.to_str().unwrap_or("?").split(',').map(str::to_owned).collect::<Vec<_>>())
-            .collect()
+/// The origin of a request that `peer` sent; `near`: it came over a loopback
+/// address or a Unix socket of ours.
+#[must_use]
+pub fn origin(peer: Peer, near: bool, headers: &HeaderMap, trusted: &TrustedProxies) -> Origin {
+    let addr = match peer {
+        Peer::Tcp(addr) => addr.map(|addr| addr.to_canonical()),
+        Peer::Unix => None,
     };
-    let (listed, standard) = (elements("x-forwarded-for"), elements("forwarded"));
-    let hops: Vec<_> = if listed.is_empty() {
-        standard.iter().map(|element| address(forwarded_for(element))).collect()
-    } else {
-        listed.iter().map(|element| address(element)).collect()
-    };
-    match hops.len() {
-        0 => None,
-        1..=HOPS_MAX => Some(hops),
-        _ => Some(vec![None]),
+    let (listed, standard) = (hops(headers, "x-forwarded-for", |element| element), hops(headers, "forwarded", of_for));
+    if listed.is_empty() && standard.is_empty() {
+        return Origin { addr, near };
     }
+    // Believed or not, one hop from elsewhere is enough: whoever sent it may have written those before it.
+    let near = near && listed.iter().chain(&standard).all(|hop| hop.is_some_and(|addr| addr.is_loopback()));
+    let believed = match peer {
+        Peer::Tcp(_) => addr.is_some_and(|addr| trusted.hold(addr)),
+        Peer::Unix => trusted.unix,
+    };
+    if !believed {
+        return Origin { addr, near };
+    }
+    let client = match (client(&listed, trusted), client(&standard, trusted)) {
+        (Some(one), Some(other)) if one != other => None,
+        // A proxy that writes one of the two hands the other on, from whoever wrote it.
+        (Some(client), _) | (None, Some(client)) => client,
+        (None, None) => None,
+    };
+    Origin { addr: client, near }
+}
+
+/// The last hop that no proxy of ours wrote about itself; where all are ours the
+/// first that is not this machine. `None` without a hop, `Some(None)` where it
+/// is no address.
+#[expect(clippy::option_option, reason = "no header, no address, and one")]
+fn client(hops: &[Option<IpAddr>], trusted: &TrustedProxies) -> Option<Option<IpAddr>> {
+    let of_ours = |hop: &Option<IpAddr>| hop.is_some_and(|addr| trusted.hold(addr));
+    let is_elsewhere = |hop: &&Option<IpAddr>| hop.is_some_and(|addr| !addr.is_loopback());
+    let stranger = hops.iter().rev().find(|hop| !of_ours(hop));
+    stranger.or_else(|| hops.iter().find(is_elsewhere)).or(hops.first()).copied()
+}
+
+/// The clients that proxies tell of in one header, the nearest last and no more
+/// than so many of these. An element that is no address is `None`.
+fn hops(headers: &HeaderMap, name: &str, value: fn(&str) -> &str) -> Vec<Option<IpAddr>> {
+    let lines = headers.get_all(name).iter();
+    // Bytes that are no text make an element that is no address.
+    let mut hops: Vec<_> =
+        lines.flat_map(|line| line.to_str().unwrap_or("?").split(',')).map(|element| address(value(element))).collect();
+    if hops.len() > HOPS_MAX {
+        hops.drain(..hops.len() - HOPS_MAX);
+        // What was cut off may have come from anywhere.
+        hops[0] = None;
+    }
+    hops
 }
 
 /// The value of `for=` in one element (RFC 7239, section 4).
-fn forwarded_for(element: &str) -> &str {
+fn of_for(element: &str) -> &str {
     let pairs = element.split(';').filter_map(|pair| pair.split_once('='));
     let mut found = pairs.filter(|(name, _)| name.trim().eq_ignore_ascii_case("for"));
     found.next().map_or("", |(_, value)| value.trim().trim_matches('"'))
@@ -109,7 +129,8 @@ mod tests {
         let unix = trusted.contains(&"unix");
         let networks = trusted.iter().filter(|text| **text != "unix").map(|text| text.parse().expect("network"));
         let trusted = TrustedProxies { networks: networks.collect(), unix };
-        let origin = origin(peer.parse().ok(), near, &map, &trusted);
+        let peer = peer.parse().map_or(Peer::Unix, |addr| Peer::Tcp(Some(addr)));
+        let origin = origin(peer, near, &map, &trusted);
         (origin.addr.map_or_else(|| "unknown".to_owned(), |addr| addr.to_string()), origin.near)
     }
 
@@ -144,7 +165,25 @@ mod tests {
         assert_eq!(from("127.0.0.1", true, &standard, &trusted), ("2001:db8::1".to_owned(), false));
         assert!(from("127.0.0.1", true, &[("x-forwarded-for", "127.0.0.1")], &trusted).1, "from here");
         let long = vec!["127.0.0.1"; HOPS_MAX + 1].join(",");
-        assert_eq!(from("127.0.0.1", true, &[("x-forwarded-for", &long)], &trusted), ("unknown".to_owned(), false));
+        assert!(!from("127.0.0.1", true, &[("x-forwarded-for", &long)], &trusted).1, "too long to be told");
+        let padded = format!("{long}, 203.0.113.9");
+        assert_eq!(from("127.0.0.1", true, &[("x-forwarded-for", &padded)], &trusted).0, "203.0.113.9");
+    }
+
+    #[test]
+    fn no_header_of_a_clients_own_brings_it_nearer() {
+        let trusted = ["127.0.0.1/32", "10.0.0.0/8"];
+        let own = [("x-forwarded-for", "127.0.0.1, 10.0.0.50")];
+        assert_eq!(
+            from("127.0.0.1", true, &own, &trusted),
+            ("10.0.0.50".to_owned(), false),
+            "written before the proxy's"
+        );
+        let beside = [("x-forwarded-for", "127.0.0.1"), ("forwarded", "for=203.0.113.9")];
+        for trusted in [&trusted[..], &[]] {
+            assert!(!from("127.0.0.1", true, &beside, trusted).1, "the proxy writes the other header");
+        }
+        assert_eq!(from("127.0.0.1", true, &beside, &trusted).0, "unknown");
     }
 
     #[test]

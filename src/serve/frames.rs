@@ -64,7 +64,8 @@ impl Frames {
             bytes = &bytes[taken..];
             if self.gathered == HEAD {
                 self.gathered = 0;
-                excess = self.frame().or(excess);
+                // A flood is told however much else was read with it.
+                excess = excess.filter(|excess| *excess == Excess::Flood).or(self.frame()).or(excess);
             }
         }
         excess

@@ -3,7 +3,7 @@
 //! Owns the loop around h2's connection. pingora's own tells neither why one
 //! ended nor lets one be sent away before the process ends. Refuses requests: each
 //! stream is a session of its own. Invariant: a connection that was told to go
-//! takes what was already on its way, and cuts nothing.
+//! takes what was already on its way, and is given what it still takes.
 
 use super::close::Closed;
 use super::listen::{App, Door, closed};
@@ -29,7 +29,9 @@ const RESET_UNSEEN_MAX: usize = 20;
 const RESET_BY_US_MAX: usize = 1000;
 /// Requests with heads that no two readers understand alike; one more ends the connection.
 const REJECTED_MAX: usize = 32;
-/// Waited for, without a stream, until a client that was told to go has gone.
+/// Bytes of an answer that h2 holds for a client that has not taken them yet, for each stream.
+const SEND_BUFFER: usize = 64 << 10;
+/// Waited for until streams that lost their connection have noticed, and a goodbye is written.
 const PARTING: Duration = Duration::from_secs(2);
 
 /// The streams under way, and what those that ended know of the client.
@@ -76,7 +78,15 @@ pub(super) async fn serve<A: App>(door: &Arc<Door<A>>, wire: Wire, retires: Opti
         proxy_digest: None,
         socket_digest: Some(wire.socket()),
     });
-    let begun = tokio::time::timeout(door.limits.head_timeout, handshake(Box::new(wire), Some(options(door)))).await;
+    let mut closing = door.closing.clone();
+    let begun = tokio::select! {
+        biased;
+        () = closed(&mut closing) => return Closed::Draining,
+        begun = tokio::time::timeout(
+            door.limits.head_timeout,
+            Box::pin(handshake(Box::new(wire), Some(options(door)))),
+        ) => begun,
+    };
     let mut connection = match begun {
         Err(_) => return Closed::HeadStalled,
         Ok(Err(error)) => return why_broken(&error, &meter),
@@ -103,7 +113,11 @@ pub(super) async fn serve<A: App>(door: &Arc<Door<A>>, wire: Wire, retires: Opti
 
 fn options<A: App>(door: &Door<A>) -> H2Options {
     let mut options = H2Options::default();
-    options.max_header_list_size(u32::try_from(door.limits.head_bytes_max).unwrap_or(u32::MAX));
+    // Above our own bound, so that what is over that is refused by us, in a record; what is above
+    // this, by h2.
+    let list_max = door.limits.head_bytes_max.saturating_mul(2);
+    options.max_header_list_size(u32::try_from(list_max).unwrap_or(u32::MAX));
+    options.max_send_buffer_size(SEND_BUFFER);
     options.max_concurrent_streams(STREAMS_MAX);
     options.max_pending_accept_reset_streams(RESET_UNSEEN_MAX);
     options.max_local_error_reset_streams(Some(RESET_BY_US_MAX));
@@ -130,10 +144,15 @@ async fn run<A: App>(
     };
     tokio::pin!(old);
     loop {
-        let idle_max = if leaving.is_some() { PARTING } else { door.limits.connection_idle };
+        // Who was told to go may still be taking answers that h2 holds for it.
+        let idle_max = if leaving.is_some() { door.limits.write_timeout } else { door.limits.connection_idle };
         let quiet = async {
             streams.none().await;
-            tokio::time::sleep(idle_max).await;
+            let mut before = None;
+            while before != Some(meter.written()) {
+                before = Some(meter.written());
+                tokio::time::sleep(idle_max).await;
+            }
         };
         let stays = leaving.is_none();
         let told = tokio::select! {
@@ -172,7 +191,7 @@ fn begin<A: App>(door: &Arc<Door<A>>, stream: HttpSession, streams: &Arc<Streams
     // Ends with the stream: each wait in a session has its end.
     tokio::spawn(async move {
         let accepted =
-            Session::accept(ServerSession::new_http2(stream), door.limits, door.closing.clone(), |what, head| {
+            Session::accept(ServerSession::new_http2(stream), door.limits, door.closing.clone(), None, |what, head| {
                 door.app.malformed(what, head)
             });
         let Ok(mut session) = accepted.await else { return };
@@ -198,8 +217,9 @@ fn why_broken(error: &pingora_core::Error, meter: &Meter) -> Closed {
         // Broken with nothing under way; whoever was lost with it says so.
         Some(cause) if cause.is_io() => Closed::Done,
         Some(cause) if cause.is_remote() => Closed::ClientGone,
+        // h2 counts resets; a block without end is its protocol's error.
+        Some(cause) if cause.reason() == Some(Reason::ENHANCE_YOUR_CALM) && !meter.is_block_over() => Closed::Flood,
         _ if meter.is_block_over() => Closed::HeadTooLarge,
-        Some(cause) if cause.reason() == Some(Reason::ENHANCE_YOUR_CALM) => Closed::Flood,
         _ => Closed::Malformed,
     }
 }

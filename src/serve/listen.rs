@@ -16,11 +16,11 @@ use crate::telemetry::Raised;
 use futures_util::future::join_all;
 use pingora_core::apps::ReusedHttpStream;
 use pingora_core::protocols::http::ServerSession;
-use socket2::{SockRef, TcpKeepalive};
+use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 use std::future::Future;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -35,6 +35,8 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
 /// Who may open a Unix socket is near: its user and group.
 const UNIX_MODE: u32 = 0o660;
+/// Connections that wait to be accepted, as the standard library has it.
+const UNIX_BACKLOG: i32 = 128;
 
 /// A silent connection is probed after this, and so often: a client that waits for a whole answer
 /// sends nothing for minutes, and what stands between would forget it (after 350 s on AWS, 4 min on
@@ -49,7 +51,8 @@ const AGE_SPREAD: f64 = 0.1;
 /// The waits and bounds of a door.
 #[derive(Debug, Clone, Copy)]
 pub struct DoorLimits {
-    /// For a complete request head, from its connection's start.
+    /// For a handshake of TLS, and again for a complete request head, from its connection's start or,
+    /// on a kept one, after `connection_idle`.
     pub head_timeout: Duration,
     /// A kept connection without a request is closed after this.
     pub connection_idle: Duration,
@@ -125,8 +128,12 @@ pub struct Bound(Listener);
 #[derive(Debug)]
 enum Listener {
     Tcp(TcpListener),
-    /// Its file is removed with it.
-    Unix(UnixListener, PathBuf),
+    /// Its file, known by device and inode, is removed with it.
+    Unix {
+        listener: UnixListener,
+        path: PathBuf,
+        file: (u64, u64),
+    },
 }
 
 /// A connection that was accepted.
@@ -141,7 +148,7 @@ impl Bound {
     pub fn addr(&self) -> Option<SocketAddr> {
         match &self.0 {
             Listener::Tcp(listener) => listener.local_addr().ok(),
-            Listener::Unix(..) => None,
+            Listener::Unix { .. } => None,
         }
     }
 }
@@ -150,15 +157,17 @@ impl Listener {
     async fn accept(&self) -> std::io::Result<Accepted> {
         match self {
             Self::Tcp(listener) => listener.accept().await.map(|(stream, _)| Accepted::Tcp(stream)),
-            Self::Unix(listener, _) => listener.accept().await.map(|(stream, _)| Accepted::Unix(stream)),
+            Self::Unix { listener, .. } => listener.accept().await.map(|(stream, _)| Accepted::Unix(stream)),
         }
     }
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Self::Unix(_, path) = self {
-            // Whoever comes next replaces one that stayed.
+        // Whoever comes next replaces one that stayed; one that took our place keeps it.
+        if let Self::Unix { path, file, .. } = self
+            && std::fs::symlink_metadata(&*path).is_ok_and(|found| (found.dev(), found.ino()) == *file)
+        {
             let _ = std::fs::remove_file(path);
         }
     }
@@ -184,24 +193,41 @@ pub fn bind_unix(path: &Path) -> std::io::Result<Bound> {
     match std::fs::symlink_metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(error),
-        Ok(found) if !found.file_type().is_socket() => return Err(ErrorKind::AddrInUse.into()),
-        Ok(_) => match std::os::unix::net::UnixStream::connect(path) {
-            Err(error) if error.kind() == ErrorKind::ConnectionRefused => {}
-            Err(error) => return Err(error),
-            Ok(_) => return Err(ErrorKind::AddrInUse.into()),
-        },
+        Ok(found) if found.file_type().is_socket() && is_left_behind(path)? => {}
+        Ok(_) => return Err(ErrorKind::AddrInUse.into()),
     }
-    // Under another name until it has its mode: nobody else comes in between.
+    // Under another name until it has its mode and listens: nobody comes in before.
     let mut new = path.as_os_str().to_owned();
     new.push(format!(".{}", std::process::id()));
-    let bound = UnixListener::bind(&new)?;
-    let mode = std::fs::Permissions::from_mode(UNIX_MODE);
-    let placed = std::fs::set_permissions(&new, mode).and_then(|()| std::fs::rename(&new, path));
-    if let Err(error) = placed {
-        let _ = std::fs::remove_file(&new);
-        return Err(error);
+    let _ = std::fs::remove_file(&new);
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SockAddr::unix(&new)?)?;
+    let placed = std::fs::set_permissions(&new, std::fs::Permissions::from_mode(UNIX_MODE))
+        .and_then(|()| socket.listen(UNIX_BACKLOG))
+        .and_then(|()| std::fs::symlink_metadata(&new))
+        .and_then(|found| std::fs::rename(&new, path).map(|()| (found.dev(), found.ino())));
+    match placed {
+        Ok(file) => {
+            let listener = UnixListener::from_std(socket.into())?;
+            Ok(Bound(Listener::Unix { listener, path: path.to_owned(), file }))
+        }
+        Err(error) => {
+            let _ = std::fs::remove_file(&new);
+            Err(error)
+        }
     }
-    Ok(Bound(Listener::Unix(bound, path.to_owned())))
+}
+
+/// Whether nobody listens there any more. Does not wait for one whose queue is full.
+fn is_left_behind(path: &Path) -> std::io::Result<bool> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    match socket.connect(&SockAddr::unix(path)?) {
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => Ok(true),
+        Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),
+        _ => Ok(false),
+    }
 }
 
 /// What all connections of a door share.
@@ -352,9 +378,10 @@ impl<A: App> Door<A> {
         loop {
             meter.bound(self.limits.head_bytes_max);
             // Boxed, each: a connection that waits for a head does not hold room for an answer.
-            let accepted = Box::pin(Session::accept(next, self.limits, self.closing.clone(), |what, head| {
-                self.app.malformed(what, head)
-            }));
+            let accepted =
+                Box::pin(Session::accept(next, self.limits, self.closing.clone(), Some(&meter), |what, head| {
+                    self.app.malformed(what, head)
+                }));
             let mut session = match accepted.await {
                 Ok(session) => session,
                 Err(why) => return why,

@@ -6,7 +6,7 @@
 
 use super::close::Closed;
 use super::listen::DoorLimits;
-use super::wire::{HeadOver, Wire};
+use super::wire::{HeadOver, Meter, Wire};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use pingora_core::apps::{HttpPersistentSettings, ReusedHttpStream};
@@ -108,6 +108,7 @@ impl Session {
         mut inner: ServerSession,
         limits: DoorLimits,
         mut closing: watch::Receiver<bool>,
+        meter: Option<&Meter>,
         malformed: impl FnOnce(Malformed, Option<&Self>) -> Answer,
     ) -> Result<Self, Closed> {
         let reused = inner.digest().is_some() && inner.get_keepalive_reuses_remaining().is_some();
@@ -122,12 +123,21 @@ impl Session {
         inner.set_read_timeout(Some(limits.head_timeout * 2));
         // Writes have a clock of ours.
         inner.set_write_timeout(None);
-        let deadline = if reused { limits.connection_idle } else { limits.head_timeout };
         let read = tokio::select! {
             biased;
             // Boxed, as is every phase that is over before the long one: what it needs would else
             // be kept, unused, for as long as an answer streams.
-            read = Box::pin(tokio::time::timeout(deadline, inner.read_request())) => read,
+            read = Box::pin(async {
+                let mut reading = pin!(inner.read_request());
+                if reused {
+                    let read = tokio::time::timeout(limits.connection_idle, &mut reading).await;
+                    let begun = meter.is_some_and(|meter| meter.has_begun(limits.head_bytes_max));
+                    if read.is_ok() || !begun {
+                        return read.map_err(|_| Closed::Idle);
+                    }
+                }
+                tokio::time::timeout(limits.head_timeout, reading).await.map_err(|_| Closed::HeadStalled)
+            }) => read,
             // Idle connections go at once; one whose head is on its way is told by its next try.
             _ = closing.wait_for(|closing| *closing) => return Err(Closed::Draining),
         };
@@ -136,7 +146,7 @@ impl Session {
                 let session = Self::new(inner, limits, closing);
                 let Some(what) = session.objection() else { return Ok(session) };
                 let answer = malformed(what.clone(), Some(&session));
-                Box::pin(refuse(session.inner, answer, limits.write_timeout)).await;
+                Box::pin(refuse(session.inner, answer, limits.write_timeout, true)).await;
                 return Err(what.closes());
             }
             // The connection was closed before a request began.
@@ -147,10 +157,12 @@ impl Session {
                 ErrorType::ReadError | ErrorType::ConnectionClosed => return Err(Closed::ClientGone),
                 _ => unread_head(&error),
             },
-            Err(_) if reused => return Err(Closed::Idle),
+            Err(Closed::Idle) => return Err(Closed::Idle),
             Err(_) => Malformed::HeadStalled(limits.head_timeout),
         };
-        Box::pin(refuse(inner, malformed(what.clone(), None), limits.write_timeout)).await;
+        // Who is too slow is not waited for once more.
+        let lingers = !matches!(what, Malformed::HeadStalled(_));
+        Box::pin(refuse(inner, malformed(what.clone(), None), limits.write_timeout, lingers)).await;
         Err(what.closes())
     }
 
@@ -194,6 +206,12 @@ impl Session {
 
     /// Why a head that could be read is still none to serve.
     fn objection(&self) -> Option<Malformed> {
+        if self.inner.is_http2() {
+            // As HTTP/2 counts it (RFC 9113, section 6.5.2).
+            let size: usize = self.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
+            let size = size + self.path().len() + self.query().map_or(0, str::len);
+            return (size > self.limits.head_bytes_max).then_some(Malformed::HeadTooLarge(self.limits.head_bytes_max));
+        }
         let raw = self.inner.as_http1()?.get_headers_raw_bytes();
         if raw.len() > self.limits.head_bytes_max {
             return Some(Malformed::HeadTooLarge(self.limits.head_bytes_max));
@@ -246,10 +264,16 @@ impl Session {
         }
     }
 
-    /// The address at the other end of the connection; `None` over a Unix socket.
+    /// The address at the other end of the connection; `None` over a Unix socket
+    /// and where the client was gone before it could be asked.
     #[must_use]
     pub fn peer(&self) -> Option<std::net::IpAddr> {
         self.inner.client_addr().and_then(|addr| addr.as_inet()).map(std::net::SocketAddr::ip)
+    }
+
+    #[must_use]
+    pub fn is_over_unix(&self) -> bool {
+        matches!(self.inner.server_addr(), Some(SocketAddr::Unix(_)))
     }
 
     /// Whether the door is closing: answers say `Connection: close`.
@@ -294,7 +318,11 @@ impl Session {
         }
         if self.awaits_continue {
             self.awaits_continue = false;
-            self.inner.write_continue_response().await.map_err(|_| BodyError::Gone)?;
+            let said = within(self.limits.write_timeout, Box::pin(self.inner.write_continue_response())).await;
+            match said {
+                Some(said) => drop(said.map_err(|_| BodyError::Gone)?),
+                None => return Err(BodyError::Gone),
+            }
         }
         let DoorLimits { body_timeout, body_rate_min, .. } = self.limits;
         let began = Instant::now();
@@ -459,19 +487,21 @@ impl Session {
             return;
         }
         let until = Instant::now() + LINGER_MAX;
-        let ended = loop {
+        let why = loop {
             let due = until.min(Instant::now() + LINGER_IDLE);
             match tokio::time::timeout_at(due.into(), h1.read_body_bytes()).await {
                 Ok(Ok(Some(_))) if Instant::now() < until => {}
-                Ok(Ok(None)) => break true,
-                Ok(Ok(Some(_)) | Err(_)) | Err(_) => break false,
+                Ok(Ok(None)) => return,
+                Ok(Err(error)) => {
+                    let gone = broken_body(&error) == BodyError::Gone;
+                    break if gone { Closed::ClientGone } else { Closed::Malformed };
+                }
+                Ok(Ok(Some(_))) | Err(_) => break Closed::BodyStalled,
             }
         };
-        if !ended {
-            self.inner.set_keepalive(None);
-            if matches!(self.why, Closed::Done | Closed::Aged) {
-                self.why = Closed::BodyStalled;
-            }
+        self.inner.set_keepalive(None);
+        if matches!(self.why, Closed::Done | Closed::Aged) {
+            self.why = why;
         }
     }
 }
@@ -544,7 +574,7 @@ fn response_head(status: u16, headers: &[(HeaderName, HeaderValue)], framing: Fr
     head.into()
 }
 
-async fn refuse(mut inner: ServerSession, answer: Answer, write_timeout: Duration) {
+async fn refuse(mut inner: ServerSession, answer: Answer, write_timeout: Duration, lingers: bool) {
     inner.set_keepalive(None);
     let head = response_head(answer.status, &answer.headers, Framing::Length(answer.body.len()));
     // The client may be a port scanner that never reads.
@@ -555,7 +585,9 @@ async fn refuse(mut inner: ServerSession, answer: Answer, write_timeout: Duratio
         Ok::<(), pingora_core::BError>(())
     })
     .await;
-    if let ServerSession::H1(h1) = inner {
+    if let ServerSession::H1(h1) = inner
+        && lingers
+    {
         Wire::let_go(h1.into_inner()).await;
     }
 }

@@ -49,6 +49,8 @@ pub(super) struct Meter {
     block_over: AtomicBool,
     flooded: AtomicBool,
     flood: Notify,
+    /// Of what was handed over for writing, bytes that the system took.
+    written: AtomicUsize,
 }
 
 impl Meter {
@@ -79,6 +81,20 @@ impl Meter {
         while !self.flooded.load(Ordering::Acquire) {
             self.flood.notified().await;
         }
+    }
+
+    /// Bytes that the client, or the system for it, took so far.
+    pub(super) fn written(&self) -> usize {
+        self.written.load(Ordering::Relaxed)
+    }
+
+    fn wrote(&self, bytes: usize) {
+        self.written.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Some of the head that is being read has come.
+    pub(super) fn has_begun(&self, head_bytes_max: usize) -> bool {
+        self.left.load(Ordering::Relaxed) <= head_bytes_max
     }
 
     fn took(&self, bytes: usize) {
@@ -142,14 +158,20 @@ impl Wire {
             block_over: AtomicBool::new(false),
             flooded: AtomicBool::new(false),
             flood: Notify::new(),
+            written: AtomicUsize::new(0),
         };
+        let meter = Arc::new(meter);
+        let socket = SocketDigest::from_raw_fd(fd);
+        // It asks the system when it is asked: a stream of HTTP/2 may do so when the descriptor is
+        // another connection's already.
+        let _ = (socket.peer_addr(), socket.local_addr());
         Self {
-            out: Gathered { transport, bytes: Vec::new(), sent: 0 },
+            out: Gathered { transport, bytes: Vec::new(), sent: 0, meter: Arc::clone(&meter) },
             first,
             frames: None,
-            meter: Arc::new(meter),
+            meter,
             fd,
-            socket: Arc::new(SocketDigest::from_raw_fd(fd)),
+            socket: Arc::new(socket),
         }
     }
 
@@ -175,12 +197,9 @@ impl Wire {
         written
     }
 
-    /// Closes what was answered before all of its head was read.
+    /// Closes what was answered before all that its client sends was read.
     pub(super) async fn let_go(stream: Stream) {
         let Ok(mut wire) = stream.into_any().downcast::<Self>() else { return };
-        if wire.meter.left.load(Ordering::Relaxed) > 0 {
-            return;
-        }
         let mut dropped = vec![0; WRITE_BUFFER];
         let reading =
             async { while let Ok(Ok(1..)) = tokio::time::timeout(LINGER_IDLE, wire.out.read(&mut dropped)).await {} };
@@ -267,6 +286,7 @@ struct Gathered {
     bytes: Vec<u8>,
     /// Of `bytes`, what was taken.
     sent: usize,
+    meter: Arc<Meter>,
 }
 
 impl Gathered {
@@ -274,11 +294,21 @@ impl Gathered {
         while self.sent < self.bytes.len() {
             match ready!(Pin::new(&mut self.transport).poll_write(cx, &self.bytes[self.sent..]))? {
                 0 => return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into())),
-                taken => self.sent += taken,
+                taken => {
+                    self.sent += taken;
+                    self.meter.wrote(taken);
+                }
             }
         }
         (self.bytes, self.sent) = (Vec::new(), 0);
         Poll::Ready(Ok(()))
+    }
+
+    fn counted(&self, written: Poll<Result<usize>>) -> Poll<Result<usize>> {
+        if let Poll::Ready(Ok(taken)) = &written {
+            self.meter.wrote(*taken);
+        }
+        written
     }
 
     fn has_room(&self, more: usize) -> bool {
@@ -298,7 +328,8 @@ impl AsyncWrite for Gathered {
         if !this.has_room(bytes.len()) {
             ready!(this.poll_drain(cx))?;
             if !this.has_room(bytes.len()) {
-                return Pin::new(&mut this.transport).poll_write(cx, bytes);
+                let written = Pin::new(&mut this.transport).poll_write(cx, bytes);
+                return this.counted(written);
             }
         }
         this.bytes.extend_from_slice(bytes);
@@ -311,7 +342,8 @@ impl AsyncWrite for Gathered {
         if !this.has_room(all) {
             ready!(this.poll_drain(cx))?;
             if !this.has_room(all) {
-                return Pin::new(&mut this.transport).poll_write_vectored(cx, parts);
+                let written = Pin::new(&mut this.transport).poll_write_vectored(cx, parts);
+                return this.counted(written);
             }
         }
         this.bytes.reserve_exact(all);

@@ -25,6 +25,24 @@ pub enum Coding {
     Brotli,
 }
 
+impl Coding {
+    /// Bytes that undoing `compressed` takes at once, besides what comes out of it:
+    /// brotli's window is made, and filled, before its first byte is told. The
+    /// others give out as they go.
+    #[must_use]
+    pub fn window(self, compressed: &[u8]) -> usize {
+        let (Self::Brotli, Some(first)) = (self, compressed.first()) else { return 0 };
+        // RFC 7932, section 9.1.
+        let bits = match (first & 1, first >> 1 & 7, first >> 4 & 7) {
+            (0, ..) => 16,
+            (_, 0, 0) => 17,
+            (_, 0, high) => 8 + high,
+            (_, low, _) => 17 + low,
+        };
+        1 << bits
+    }
+}
+
 /// What is left to inflate.
 pub struct Inflate(Box<dyn Read + Send>);
 
@@ -133,6 +151,15 @@ mod tests {
                 read => out.extend_from_slice(&piece[..read]),
             }
         }
+    }
+
+    #[test]
+    fn the_window_of_a_brotli_stream_is_known_before_it_is_made() {
+        let text = b"why do ropes go slack? ".repeat(500);
+        for bits in [10, 15, 16, 17, 18, 22, 24] {
+            assert_eq!(Coding::Brotli.window(&brotli(&text, bits, false)), 1 << bits, "{bits}");
+        }
+        assert_eq!((Coding::Gzip.window(&gzip(b"x")), Coding::Brotli.window(b"")), (0, 0));
     }
 
     #[test]

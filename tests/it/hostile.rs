@@ -69,7 +69,12 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 }
 
 fn brotli(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = brotli::CompressorWriter::new(Vec::new(), 4096, 5, 22);
+    brotli_with(bytes, 22)
+}
+
+/// With a window of `1 << bits` bytes.
+fn brotli_with(bytes: &[u8], bits: u32) -> Vec<u8> {
+    let mut encoder = brotli::CompressorWriter::new(Vec::new(), 4096, 5, bits);
     encoder.write_all(bytes).expect("memory");
     encoder.into_inner()
 }
@@ -267,7 +272,7 @@ async fn a_client_that_never_reads_is_ended_as_stalled_and_others_go_on() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn compressed_bodies_are_read_and_bombs_end_at_the_bound() {
-    let house = House::start("body_bytes_max = 1048576\nbodies_bytes_max = 2097152\n", &config()).await;
+    let house = House::start("body_bytes_max = 1048576\nbodies_bytes_max = 8388608\n", &config()).await;
     let plain = chat("m", false).to_string().into_bytes();
     let zlib = {
         let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -459,4 +464,48 @@ async fn five_thousand_connections_that_say_nothing_cost_little_and_disturb_nobo
         }
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_decoders_window_takes_room_among_the_bodies() {
+    let house = House::start("body_bytes_max = 1048576\nbodies_bytes_max = 8388608\n", &config()).await;
+    let plain = chat("m", false).to_string().into_bytes();
+    for (bits, status) in [(18, 200), (22, 200), (24, 503)] {
+        let client = Client::connect(house.addr).await;
+        let body = brotli_with(&plain, bits);
+        let mut answer = client.request("POST", CHAT, &[("content-encoding", "br")], &body).await;
+        let text = answer.text().await;
+        assert_eq!(answer.status, status, "{bits}: {text}");
+        if status == 503 {
+            assert_eq!(answer.header("x-tautline-cause"), Some("queue_full"), "{text}");
+        }
+    }
+    within("the room's return", async {
+        while house.running.gateway.bodies.held() > 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_a_kept_connection_a_head_has_its_own_clock_from_its_first_byte() {
+    let house = House::start("connection_idle = \"500ms\"\nhead_timeout = \"500ms\"", &config()).await;
+    let asked = format!("GET /healthz HTTP/1.1\r\nhost: {}\r\n\r\n", house.addr);
+    // Nothing more, and half a head more.
+    for (more, reason, told) in [("", "idle", ""), ("GET /healthz HT", "head_stalled", "HTTP/1.1 408")] {
+        let mut client = Client::connect(house.addr).await;
+        let began = Instant::now();
+        client.send_raw(asked.as_bytes()).await;
+        let mut first = Vec::new();
+        while !first.ends_with(b"ok\n") {
+            let read = within("the first answer", client.stream.read_buf(&mut first)).await.expect("readable");
+            assert!(read > 0, "{first:?}");
+        }
+        client.send_raw(more.as_bytes()).await;
+        let said = rest(&mut client).await;
+        assert!(if told.is_empty() { said.is_empty() } else { said.starts_with(told) }, "{reason}: {said}");
+        assert!(began.elapsed() >= Duration::from_millis(500), "{reason}");
+        closed(&house, reason, 1).await;
+    }
 }

@@ -167,14 +167,15 @@ async fn floods_end_their_connection_with_a_reason_in_bounded_memory_and_disturb
     closed(up.admin, "done", 1).await;
 }
 
-/// One request too wide is refused alone (RFC 9113, section 10.5.1); its neighbours go on.
+/// One request too wide is refused alone, with a record; one that is wider than twice the bound by
+/// HTTP/2 itself (RFC 9113, section 10.5.1). Its neighbours go on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_header_list_over_head_bytes_max_is_refused_and_its_neighbours_go_on() {
     let house = House::start("listen_h2c = \"127.0.0.1:0\"\nhead_bytes_max = 20000", &config()).await;
     let connection = Http2::connect(house.running.addrs_h2c[0]).await;
     let mut slow = connection.post(&chat("slow", true)).await;
     slow.frames(1).await;
-    for (bytes, status) in [(10_000, 200), (30_000, 431), (10_000, 200)] {
+    for (bytes, status) in [(10_000, 200), (30_000, 413), (10_000, 200), (50_000, 431), (10_000, 200)] {
         let wide = "p".repeat(bytes);
         let answer = connection.send(&[("x-pad", &wide)], &chat("m", false)).await.expect("it is sent");
         let answer = within("an answer", answer).await.expect("an answer");
@@ -185,6 +186,8 @@ async fn a_header_list_over_head_bytes_max_is_refused_and_its_neighbours_go_on()
     drop(slow);
     connection.close().await;
     closed(house.running.admin_addr, "done", 1).await;
+    let metrics = house.metrics().await;
+    assert!(metrics.contains("tautline_gateway_bound_hit_total{bound=\"head_bytes_max\"} 1\n"), "{metrics}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -120,8 +120,11 @@ async fn over_http_2_streams_share_a_connection_and_a_departure_ends_one_alone()
     body["messages"][0]["content"] = large;
     let answer = house.post(&body).await;
     assert_eq!(answer.status, 200, "a body of many windows");
-    assert!(!node.says("asked https localhost").await.is_empty());
-    assert_eq!(node.sessions(), 1);
+    let sent = house.sim.seen().into_iter().chain(sim.seen()).map(|seen| seen.body_bytes).max().expect("asked");
+    assert!(sent > 1 << 20);
+    let many = format!("asked https localhost:{} sim?tokens=20 {}", node.port, sent);
+    node.says(&many).await;
+    assert_eq!(node.sessions(), 1, "{:?}", node.said);
     drop(held);
 }
 
@@ -130,7 +133,7 @@ async fn what_ends_an_http_2_stream_is_told_by_its_code() {
     let sim = simulator().await;
     let Some(mut node) = Node::start("what ends a stream", &sim, None).await else { return };
     let url = format!("http://localhost:{}/v1", node.port);
-    let models = ["h2-reset", "h2-reset-first", "h2-end", "h2-refuse", "h2-goodbye", "sim?tokens=4"];
+    let models = ["h2-reset", "h2-reset-first", "h2-end", "h2-refuse", "sim?tokens=4"];
     let house =
         House::start("retry_base = \"1ms\"\nsame_target_retries = 0", &provider(&url, "http = \"2\"", &models)).await;
     let mut told = Vec::new();
@@ -158,16 +161,80 @@ async fn what_ends_an_http_2_stream_is_told_by_its_code() {
         ]
     );
     // What the server did nothing with is sent again in silence.
-    for model in ["h2-refuse", "h2-goodbye"] {
-        let mut answer = house.post(&chat(model, true)).await;
-        assert_eq!(answer.stream_text().await.text, answer_text(PROMPT, 60), "{model}");
-        assert_eq!(only(&house.record_of(&answer).await).0, "none", "{model}");
-        let words = format!("asked http localhost:{} {model}", node.port);
-        for _ in 0..2 {
-            node.says(&words).await;
+    whole(&house, "h2-refuse", 60).await;
+    whole(&house, "sim?tokens=4", 4).await;
+    node.says(&format!("asked http localhost:{} sim", node.port)).await;
+    // And nothing else: a server that worked on it is not asked twice.
+    let asked = |model: &str| node.said.iter().filter(|line| line.contains(&format!(" {model} "))).count();
+    assert_eq!([asked("h2-reset"), asked("h2-reset-first"), asked("h2-end"), asked("h2-refuse")], [1, 1, 1, 2]);
+}
+
+/// Speaks just enough HTTP/2 to say one thing: answers the first request of each connection with
+/// the next of `answers`, then closes.
+async fn scripted(answers: Vec<Vec<u8>>) -> (u16, tokio::task::JoinHandle<usize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let port = listener.local_addr().expect("bound").port();
+    let served = tokio::spawn(async move {
+        let mut asked = 0;
+        for answer in answers {
+            let (mut stream, _) = listener.accept().await.expect("a connection");
+            stream.write_all(&frame(SETTINGS, 0, 0, b"")).await.expect("written");
+            let mut preface = [0; 24];
+            stream.read_exact(&mut preface).await.expect("a preface");
+            loop {
+                let mut head = [0; 9];
+                stream.read_exact(&mut head).await.expect("a frame");
+                let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+                stream.read_exact(&mut vec![0; length]).await.expect("its payload");
+                // The request's last frame; before it the settings' acknowledgement is due.
+                if head[3] == 4 && head[4] == 0 {
+                    stream.write_all(&frame(SETTINGS, 1, 0, b"")).await.expect("written");
+                }
+                if head[3] <= 1 && head[4] & 1 == 1 {
+                    break;
+                }
+            }
+            asked += 1;
+            stream.write_all(&answer).await.expect("written");
+            // Until the client has taken it and goes.
+            let _ = tokio::time::timeout(Duration::from_secs(5), stream.read(&mut [0; 512])).await;
         }
+        asked
+    });
+    (port, served)
+}
+
+const SETTINGS: u8 = 4;
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).expect("small").to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_what_a_server_did_nothing_with_is_sent_again() {
+    // GOAWAY with the last stream that was looked at and an error, RST_STREAM, HEADERS of a 404 with END_STREAM.
+    let goaway = |last: u32, code: u32| frame(7, 0, 0, &[last.to_be_bytes(), code.to_be_bytes()].concat());
+    let reset = |code: u32| frame(3, 0, 1, &code.to_be_bytes());
+    let not_found = frame(1, 5, 1, &[0x8d]);
+    for (said, answers, asked, cause) in [
+        ("a goodbye that left it out", vec![goaway(0, 0), not_found.clone()], 2, "model_not_found"),
+        ("a goodbye behind it", vec![[goaway(1, 0), not_found.clone()].concat()], 1, "model_not_found"),
+        ("refused", vec![reset(7), not_found.clone()], 2, "model_not_found"),
+        ("an error of its own", vec![reset(2)], 1, "reset_before_headers"),
+        ("cancelled", vec![reset(8)], 1, "reset_before_headers"),
+        ("no HTTP/2 for this", vec![reset(13)], 1, "reset_before_headers"),
+        ("frames that are none", vec![frame(0, 0, 0, b"x")], 1, "garbled"),
+    ] {
+        let (port, served) = scripted(answers).await;
+        let url = format!("http://127.0.0.1:{port}/v1");
+        let house = House::start("same_target_retries = 0", &provider(&url, "http = \"2\"", &["m"])).await;
+        let answer = house.post(&chat("m", true)).await;
+        let record = house.record_of(&answer).await;
+        assert_eq!(only(&record).0, cause, "{said}: {record:?}");
+        drop(house);
+        assert_eq!(served.await.expect("no panic"), asked, "{said}");
     }
-    whole(&house, models[5], 4).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -483,6 +550,12 @@ async fn each_fault_of_a_way_is_told_with_its_fix() {
         ),
         ("https://h/v1", "proxy = \"http://u:p@h:1\"".to_owned(), "must not hold a credential"),
         ("https://h/v1", "proxy = \"http://h:1/x\"".to_owned(), "has a path"),
+        ("https://h/v1", "proxy = \"socks5://u:secret@h:1\"".to_owned(), "must not hold a credential"),
+        (
+            "https://h/v1",
+            "proxy = \"http://h:1\"\nproxy_credentials = \"exec:echo u:secret\"".to_owned(),
+            "never renewed",
+        ),
         ("https://h/v1", "proxy_credentials = \"env:PATH\"".to_owned(), "stands without a proxy of its own"),
         (
             "https://h/v1",

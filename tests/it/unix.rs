@@ -56,6 +56,15 @@ async fn a_unix_socket_is_near_and_is_replaced_and_removed() {
     second.signal("TERM").await;
     assert!(second.ended().await.success());
     assert!(!socket.exists(), "one that ends well takes its socket along");
+    // Whose socket was taken away does not take away its successor's.
+    let mut robbed = up(&folder, &sim, &gateway).await;
+    std::fs::remove_file(&socket).expect("it was there");
+    let heir = up(&folder, &sim, &gateway).await;
+    robbed.signal("TERM").await;
+    assert!(robbed.ended().await.success());
+    assert!(curl(&socket, &[], false).await.ends_with("status=200"), "the heir's");
+    drop(heir);
+    std::fs::remove_file(&socket).expect("it was killed");
     // A file that is no socket is nobody's to remove.
     folder.write("gateway.sock", "a letter");
     let said = folder.spawn(&[], &["up"], [0, 0]).await.err().expect("it is refused");

@@ -16,11 +16,13 @@ use crate::gateway::settings::{HttpVersion, Reach};
 use bytes::Bytes;
 use dial::{Book, Place};
 use futures_util::FutureExt as _;
+use h2::Again;
 use line::Line;
 use pingora_core::connectors::ConnectorOptions;
 use pingora_core::connectors::http::v2::Connector;
 use pingora_core::protocols::http::v1::client::HttpSession;
 use pingora_core::upstreams::peer::{HttpPeer, Peer as _};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -159,13 +161,13 @@ impl Transport {
         }
     }
 
-    /// Sends `request` and reads the head of its answer. A reused connection
-    /// that breaks before any byte of an answer, and an HTTP/2 stream that the
-    /// server says it did nothing with, is replaced by a fresh one, once and
-    /// silently (RFC 9110, section 9.2.2, and RFC 9113, section 8.7, leave that
-    /// to clients; pools race with their server's idle timeout). Not
-    /// cancel-safe: dropping it drops the connection or resets the stream. No
-    /// clock of its own: the caller's `Pace` ends it.
+    /// Sends `request` and reads the head of its answer. It is sent once more, in
+    /// silence, where a reused connection broke before any byte of an answer
+    /// (RFC 9110, section 9.2.2; pools race with their server's idle timeout), and
+    /// where an HTTP/2 server says that it did nothing with it or wants it by
+    /// HTTP/1.1 (RFC 9113, section 8.7). Not cancel-safe: dropping it drops the
+    /// connection or resets the stream. No clock of its own: the caller's `Pace`
+    /// ends it.
     ///
     /// # Errors
     /// What was seen instead of an answer.
@@ -173,20 +175,22 @@ impl Transport {
         let places = self.book.places(&request.reach).await?;
         let (ready, reused) = match self.reused(&request.reach, &places).await {
             Some(ready) => (ready, true),
-            None => (self.fresh(&request.reach, &places).await?, false),
+            None => (self.fresh(&request.reach, &places, false).await?, false),
         };
         marks.reused.store(reused, Ordering::Relaxed);
-        let (observation, untouched) = match exchange(ready, &request, &marks).await {
+        let (observation, again) = match exchange(ready, &request, &marks).await {
             Ok(upstream) => return Ok(upstream),
             Err(unanswered) => unanswered,
         };
-        let silent = reused && observation.is_break() && !marks.heard.load(Ordering::Relaxed);
-        if !silent && !untouched {
+        let silent =
+            reused && matches!(observation, Observation::Broken { .. }) && !marks.heard.load(Ordering::Relaxed);
+        let older = again == Again::Older && request.reach.version == HttpVersion::Auto;
+        if !silent && !older && again != Again::Untouched {
             return Err(observation);
         }
         marks.enter(Stage::Connecting);
         marks.reused.store(false, Ordering::Relaxed);
-        let ready = self.fresh(&request.reach, &places).await?;
+        let ready = self.fresh(&request.reach, &places, older).await?;
         exchange(ready, &request, &marks).await.map_err(|(observation, _)| observation)
     }
 
@@ -211,8 +215,8 @@ impl Transport {
         None
     }
 
-    async fn fresh(self: &Arc<Self>, reach: &Reach, places: &[Place]) -> Result<Ready, Observation> {
-        let (line, place) = self.book.dial(reach, places).await?;
+    async fn fresh(self: &Arc<Self>, reach: &Reach, places: &[Place], older: bool) -> Result<Ready, Observation> {
+        let (line, place) = self.book.dial(reach, places, older).await?;
         let line = Box::new(line);
         if line.agreed_on_h2() || (reach.version == HttpVersion::Two && !reach.endpoint.tls) {
             return Ok(Ready::Two(self.first_stream(line, reach, &place).await?));
@@ -268,18 +272,18 @@ impl Transport {
     }
 }
 
-/// What was seen instead of an answer, and whether the server did nothing yet.
-async fn exchange(ready: Ready, request: &Outgoing, marks: &Marks) -> Result<Upstream, (Observation, bool)> {
+/// Its error is what was seen instead of an answer, and what the server wants.
+async fn exchange(ready: Ready, request: &Outgoing, marks: &Marks) -> Result<Upstream, (Observation, Again)> {
     match ready {
         Ready::One(line, key) => {
-            let answered = h1::exchange(line, request, marks).await.map_err(|observation| (observation, false))?;
+            let answered = h1::exchange(line, request, marks).await.map_err(|observation| (observation, Again::No))?;
             let h1::Answered { session, sent_whole, status, headers } = answered;
             Ok(Upstream { body: Body::One(session, key), sent_whole, status, headers })
         }
         Ready::Two(lease) => {
             let answered = h2::exchange(lease, request, marks).await;
             let h2::Answered { lease, sent_whole, status, headers } =
-                answered.map_err(|unanswered| (unanswered.observation, unanswered.untouched))?;
+                answered.map_err(|unanswered| (unanswered.observation, unanswered.again))?;
             Ok(Upstream { body: Body::Two(lease), sent_whole, status, headers })
         }
     }
@@ -287,11 +291,13 @@ async fn exchange(ready: Ready, request: &Outgoing, marks: &Marks) -> Result<Ups
 
 /// As which pingora's pools know a way to a place.
 fn peer(reach: &Reach, place: &Place) -> HttpPeer {
-    let (tls, name) = (reach.endpoint.tls, reach.endpoint.host.clone());
-    let mut peer = match place {
-        Place::Addr(addr) => HttpPeer::new(*addr, tls, name),
-        Place::Socket(path) => HttpPeer::new_uds(&path.to_string_lossy(), tls, name).expect("its length was checked"),
+    let addr = match place {
+        Place::Addr(addr) => *addr,
+        // pingora holds a pooled connection's other end against the peer's, and a Unix socket goes by the
+        // name that its server bound it by, which may be another; the way's key tells sockets apart.
+        Place::Socket(_) => SocketAddr::from(([0, 0, 0, 0], 0)),
     };
+    let mut peer = HttpPeer::new(addr, reach.endpoint.tls, reach.endpoint.host.clone());
     peer.group_key = reach.key;
     peer
 }

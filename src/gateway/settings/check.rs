@@ -218,7 +218,8 @@ impl Settings {
 fn listen(raw: &RawSettings, faults: &mut Vec<Fault>) -> Vec<SocketAddr> {
     let given = raw.gateway.listen.clone().map(super::raw::Many::into_vec);
     let texts = given.unwrap_or_else(|| vec!["127.0.0.1:4000".to_owned()]);
-    if texts.is_empty() && raw.gateway.listen_unix.is_none() {
+    let unix = raw.gateway.listen_unix.clone().map_or_else(Vec::new, super::raw::Many::into_vec);
+    if texts.is_empty() && unix.is_empty() {
         let fix = "write listen = [\"127.0.0.1:4000\"], or name a socket as listen_unix";
         faults.push(Fault::new("gateway.listen", "no address is given", fix));
     }

@@ -285,6 +285,11 @@ impl Endpoint {
     /// # Errors
     /// A sentence saying what is wrong with it.
     pub fn parse(url: &str) -> Result<Self, String> {
+        let authority = url.split_once("://").map_or(url, |(_, rest)| rest).split(['/', '?', '#']).next();
+        // Before anything is quoted.
+        if authority.is_some_and(|authority| authority.contains('@')) {
+            return Err("the URL must not hold a credential".to_owned());
+        }
         let uri: http::Uri = url.parse().map_err(|_| format!("\"{url}\" is no URL"))?;
         let tls = match uri.scheme_str() {
             Some("http") => false,
@@ -292,9 +297,6 @@ impl Endpoint {
             _ => return Err(format!("\"{url}\" begins with neither http:// nor https://")),
         };
         let authority = uri.authority().ok_or_else(|| format!("\"{url}\" names no host"))?;
-        if authority.as_str().contains('@') {
-            return Err("a base URL must not hold a credential".to_owned());
-        }
         if uri.query().is_some() {
             return Err(format!("\"{url}\" must not have a query"));
         }

@@ -57,7 +57,11 @@ pub struct Proxy {
 
 /// Whom a connection trusts and what it shows of itself. Cheap to clone.
 #[derive(Clone)]
-pub struct ClientTls(Arc<ClientConfig>);
+pub struct ClientTls {
+    config: Arc<ClientConfig>,
+    /// The same without HTTP/2, for servers that want some request by HTTP/1.1.
+    older: Arc<ClientConfig>,
+}
 
 impl std::fmt::Debug for ClientTls {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -66,9 +70,26 @@ impl std::fmt::Debug for ClientTls {
 }
 
 impl ClientTls {
+    /// Speaks `version`; a proxy is spoken to by HTTP/1.1.
+    fn new(config: &ClientConfig, version: HttpVersion) -> Self {
+        let alpn = |names: &[&[u8]]| {
+            let mut config = config.clone();
+            config.alpn_protocols = names.iter().map(|name| name.to_vec()).collect();
+            Arc::new(config)
+        };
+        let older = alpn(&[b"http/1.1"]);
+        let config = match version {
+            HttpVersion::Auto => alpn(&[b"h2", b"http/1.1"]),
+            HttpVersion::One => Arc::clone(&older),
+            HttpVersion::Two => alpn(&[b"h2"]),
+        };
+        Self { config, older }
+    }
+
+    /// `older`: offers HTTP/1.1 alone.
     #[must_use]
-    pub fn config(&self) -> Arc<ClientConfig> {
-        Arc::clone(&self.0)
+    pub fn config(&self, older: bool) -> Arc<ClientConfig> {
+        Arc::clone(if older { &self.older } else { &self.config })
     }
 }
 
@@ -188,7 +209,7 @@ impl Files<'_> {
         let roots = self.roots(raw.ca.as_deref());
         let identity = self.identity(raw.client_certificate.as_deref(), raw.client_key.as_deref());
         let builder = client_builder().with_root_certificates(roots?);
-        let mut config = match identity? {
+        let config = match identity? {
             None => builder.with_no_client_auth(),
             Some((chain, key)) => {
                 let Ok(config) = builder.with_client_auth_cert(chain, key) else {
@@ -199,12 +220,7 @@ impl Files<'_> {
                 config
             }
         };
-        config.alpn_protocols = match version {
-            HttpVersion::Auto => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
-            HttpVersion::One => vec![b"http/1.1".to_vec()],
-            HttpVersion::Two => vec![b"h2".to_vec()],
-        };
-        Some(ClientTls(Arc::new(config)))
+        Some(ClientTls::new(&config, version))
     }
 
     fn roots(&mut self, ca: Option<&str>) -> Option<Arc<RootCertStore>> {
@@ -214,7 +230,7 @@ impl Files<'_> {
         };
         let roots = named_roots(&self.pem("ca", path)?);
         if roots.is_none() {
-            let problem = format!("{path} holds no certificate in PEM form");
+            let problem = format!("{path} holds no certificate in PEM form, or one that cannot be read");
             self.fault("ca", problem, "name the authority's PEM file");
         }
         roots
@@ -272,19 +288,19 @@ fn named_roots(pem: &[u8]) -> Option<Arc<RootCertStore>> {
 /// The authorities that this machine trusts, read once a process;
 /// `SSL_CERT_FILE` names others.
 fn system_roots() -> Result<Arc<RootCertStore>, String> {
-    static ROOTS: OnceLock<Result<Arc<RootCertStore>, String>> = OnceLock::new();
-    let read = || {
-        let found = rustls_native_certs::load_native_certs()
-            .map_err(|error| format!("is https, and this machine's certificates cannot be read: {error}"))?;
-        let mut roots = RootCertStore::empty();
-        // Some systems trust what no library can read; the others serve all the same.
-        let (good, _) = roots.add_parsable_certificates(found);
-        if good == 0 {
-            return Err("is https, and this machine has no authority's certificate to check it by".to_owned());
-        }
-        Ok(Arc::new(roots))
-    };
-    ROOTS.get_or_init(read).clone()
+    static ROOTS: OnceLock<Arc<RootCertStore>> = OnceLock::new();
+    if let Some(roots) = ROOTS.get() {
+        return Ok(Arc::clone(roots));
+    }
+    let found = rustls_native_certs::load_native_certs()
+        .map_err(|error| format!("is https, and this machine's certificates cannot be read: {error}"))?;
+    let mut roots = RootCertStore::empty();
+    // Some systems trust what no library can read; the others serve all the same.
+    let (good, _) = roots.add_parsable_certificates(found);
+    if good == 0 {
+        return Err("is https, and this machine has no authority's certificate to check it by".to_owned());
+    }
+    Ok(Arc::clone(ROOTS.get_or_init(|| Arc::new(roots))))
 }
 
 /// The proxy of a provider: its own, else the gateway's, which is not used for
@@ -334,6 +350,11 @@ fn proxy(
             return None;
         }
     };
+    if credentials.as_deref().is_some_and(|reference| reference.starts_with("exec:")) {
+        let problem = "would be asked once and never renewed".to_owned();
+        fault("proxy_credentials", problem, "write \"env:NAME\" or \"file:PATH\"");
+        return None;
+    }
     let authorization = match credentials.as_deref().map(outside.resolve) {
         None => None,
         Some(Ok(resolved)) if resolved.secret.expose().contains(':') => Some(basic(resolved.secret.expose())),
@@ -351,8 +372,9 @@ fn proxy(
     let roots = roots.map_err(|problem| {
         fault("proxy", problem, "install the system's certificates, or use a proxy over http://");
     });
-    let config = |roots| Arc::new(client_builder().with_root_certificates(roots).with_no_client_auth());
-    Some(Proxy { endpoint, authorization, tls: roots.ok()?.map(config).map(ClientTls) })
+    let config = |roots| client_builder().with_root_certificates(roots).with_no_client_auth();
+    let tls = roots.ok()?.map(|roots| ClientTls::new(&config(roots), HttpVersion::One));
+    Some(Proxy { endpoint, authorization, tls })
 }
 
 /// `Basic` credentials (RFC 7617, section 2).

@@ -8,20 +8,11 @@ const [port, certificate, key] = process.argv.slice(1);
 const say = (...words) => fs.writeSync(1, words.join(' ') + '\n');
 const { NGHTTP2_INTERNAL_ERROR, NGHTTP2_REFUSED_STREAM } = http2.constants;
 let refused = 0;
-let left = 0;
 
 const FRAME = 'data: {"id":"x","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"content":"word "}}]}\n\n';
 const faults = {
   // Refused untouched, the first time.
   'h2-refuse': (stream) => (refused++ ? false : stream.close(NGHTTP2_REFUSED_STREAM) || true),
-  // The connection says goodbye and does not answer, the first time.
-  'h2-goodbye': (stream) => {
-    if (left++) return false;
-    // The last stream that it took care of is none: this one may go elsewhere.
-    stream.session.goaway(0, 0);
-    stream.close(NGHTTP2_REFUSED_STREAM);
-    return true;
-  },
   'h2-reset-first': (stream) => stream.close(NGHTTP2_INTERNAL_ERROR) || true,
   'h2-reset': (stream) => {
     stream.respond({ ':status': 200, 'content-type': 'text/event-stream' });

@@ -5,7 +5,7 @@
 
 use super::line::{Io, Line};
 use crate::domain::failure::Observation;
-use crate::gateway::settings::{ClientTls, Endpoint, Proxy, Reach};
+use crate::gateway::settings::{ClientTls, Endpoint, HttpVersion, Proxy, Reach};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use parking_lot::Mutex;
 use rustls::pki_types::ServerName;
@@ -24,6 +24,9 @@ const RESOLVED_FOR: Duration = Duration::from_secs(30);
 const RESOLVED_MAX: usize = 1024;
 /// Another address is tried after this, beside the first (RFC 8305, section 5).
 const NEXT_ADDRESS: Duration = Duration::from_millis(250);
+/// And this long after it took a connection and has not come to an end with TLS: one behind
+/// which nobody answers.
+const NEXT_HANDSHAKE: Duration = Duration::from_secs(1);
 /// A silent connection is probed after this, and so often: a model may think
 /// for longer than the 350 s after which load balancers forget a connection
 /// (AWS and Azure document 350 s and 4 min), and a dead peer is told by it.
@@ -90,42 +93,28 @@ impl Book {
     }
 
     /// A new connection to the first of `places` that takes one, through the
-    /// proxy and into TLS where the way says so. Not cancel-safe: dropping it
-    /// drops the connection. No clock of its own: the `connect` clock ends it.
+    /// proxy and into TLS where the way says so. `older`: offers HTTP/1.1 alone.
+    /// Not cancel-safe: dropping it drops the connection. No clock of its own: the
+    /// `connect` clock ends it.
     ///
     /// # Errors
     /// What was seen instead; of several addresses the last failure.
-    pub async fn dial(&self, reach: &Reach, places: &[Place]) -> Result<(Line, Place), Observation> {
-        let (mut io, place) = match places {
-            [Place::Socket(path)] => {
-                let stream = UnixStream::connect(path).await.map_err(|error| refused(&error, "the socket"))?;
-                (Io::Unix(stream), Place::Socket(path.clone()))
-            }
-            places => self.race(reach, places).await?,
-        };
-        if let Some(proxy) = &reach.proxy {
-            if let Some(tls) = &proxy.tls {
-                io = handshake(io, tls, &proxy.endpoint.host)
-                    .await
-                    .map_err(|detail| Observation::Tls { detail: format!("the proxy: {detail}") })?;
-            }
-            if reach.endpoint.tls {
-                tunnel(&mut io, &reach.endpoint, proxy).await?;
-            }
+    pub async fn dial(&self, reach: &Reach, places: &[Place], older: bool) -> Result<(Line, Place), Observation> {
+        if let [Place::Socket(path)] = places {
+            let stream = UnixStream::connect(path).await.map_err(|error| refused(&error, "the socket"))?;
+            return Ok((Line::new(within(Io::Unix(stream), reach, older).await?), Place::Socket(path.clone())));
         }
-        if let Some(tls) = &reach.tls {
-            let shaken = handshake(io, tls, &reach.endpoint.host).await;
-            io = shaken.map_err(|detail| Observation::Tls { detail: detail.to_owned() })?;
-        }
-        Ok((Line::new(io), place))
+        let (io, addr) = self.race(reach, places, older).await?;
+        Ok((Line::new(io), Place::Addr(addr)))
     }
 
     /// The first of several addresses that takes a connection (RFC 8305, "Happy
-    /// Eyeballs"): the next one is tried when one fails, or has said nothing for
-    /// [`NEXT_ADDRESS`].
-    async fn race(&self, reach: &Reach, places: &[Place]) -> Result<(Io, Place), Observation> {
+    /// Eyeballs"): the next one is tried when one fails, has taken nothing for
+    /// [`NEXT_ADDRESS`], or takes longer than [`NEXT_HANDSHAKE`] for what follows.
+    async fn race(&self, reach: &Reach, places: &[Place], older: bool) -> Result<(Io, SocketAddr), Observation> {
         let endpoint = next_hop(reach);
         let mut last = Observation::Dns { detail: "the name has no address".to_owned() };
+        let taken = Mutex::new(None);
         let mut tries = FuturesUnordered::new();
         let mut rest = places.iter().filter_map(|place| match place {
             Place::Addr(addr) => Some(*addr),
@@ -134,20 +123,31 @@ impl Book {
         let mut next = rest.next();
         loop {
             match next.take() {
-                Some(addr) => tries.push(async move { (TcpStream::connect(addr).await, addr) }),
+                Some(addr) => tries.push(connect(addr, reach, older, &taken)),
                 None if tries.is_empty() => break,
                 None => {}
             }
             next = rest.next();
+            let stalled = async {
+                let mut wait = NEXT_ADDRESS;
+                loop {
+                    tokio::time::sleep(wait).await;
+                    let since: Option<Instant> = *taken.lock();
+                    match since.and_then(|since| NEXT_HANDSHAKE.checked_sub(since.elapsed())) {
+                        Some(left) if !left.is_zero() => wait = left,
+                        _ => return,
+                    }
+                }
+            };
             tokio::select! {
                 Some((outcome, addr)) = tries.next() => match outcome {
-                    Ok(stream) => {
+                    Ok(io) => {
                         self.prefer(endpoint, addr);
-                        return Ok((Io::Tcp(prepared(stream)), Place::Addr(addr)));
+                        return Ok((io, addr));
                     }
-                    Err(error) => last = refused(&error, if reach.proxy.is_some() { "the proxy" } else { "it" }),
+                    Err(observation) => last = observation,
                 },
-                () = tokio::time::sleep(NEXT_ADDRESS), if next.is_some() => {}
+                () = stalled, if next.is_some() => {}
             }
         }
         self.0.lock().remove(&(endpoint.host.clone(), endpoint.port));
@@ -161,6 +161,43 @@ impl Book {
             && let Some(place) = addrs.iter().position(|known| *known == addr)
         {
             addrs[..=place].rotate_right(1);
+        }
+    }
+}
+
+/// One try at one address; `taken` is told when TCP has done its part.
+async fn connect(
+    addr: SocketAddr,
+    reach: &Reach,
+    older: bool,
+    taken: &Mutex<Option<Instant>>,
+) -> (Result<Io, Observation>, SocketAddr) {
+    let outcome = async {
+        let who = if reach.proxy.is_some() { "the proxy" } else { "it" };
+        let stream = TcpStream::connect(addr).await.map_err(|error| refused(&error, who))?;
+        *taken.lock() = Some(Instant::now());
+        within(Io::Tcp(prepared(stream)), reach, older).await
+    };
+    (outcome.await, addr)
+}
+
+/// What follows on a connection that stands: the proxy's part, then TLS.
+async fn within(mut io: Io, reach: &Reach, older: bool) -> Result<Io, Observation> {
+    if let Some(proxy) = &reach.proxy {
+        if let Some(tls) = &proxy.tls {
+            let shaken = handshake(io, tls, &proxy.endpoint.host, true).await;
+            io = shaken.map_err(|detail| Observation::Tls { detail: format!("the proxy: {detail}") })?;
+        }
+        // An absolute target is HTTP/1.1's: HTTP/2 by prior knowledge needs a tunnel, too.
+        if reach.endpoint.tls || reach.version == HttpVersion::Two {
+            tunnel(&mut io, &reach.endpoint, proxy).await?;
+        }
+    }
+    match &reach.tls {
+        None => Ok(io),
+        Some(tls) => {
+            let shaken = handshake(io, tls, &reach.endpoint.host, older).await;
+            shaken.map_err(|detail| Observation::Tls { detail: detail.to_owned() })
         }
     }
 }
@@ -198,9 +235,9 @@ fn refused(error: &std::io::Error, who: &str) -> Observation {
     Observation::Connect { errno: error.raw_os_error(), detail }
 }
 
-async fn handshake(io: Io, tls: &ClientTls, host: &str) -> Result<Io, &'static str> {
+async fn handshake(io: Io, tls: &ClientTls, host: &str, older: bool) -> Result<Io, &'static str> {
     let name = ServerName::try_from(host.to_owned()).map_err(|_| "its name can stand in no certificate")?;
-    let shaken = TlsConnector::from(tls.config()).connect(name, io).await;
+    let shaken = TlsConnector::from(tls.config(older)).connect(name, io).await;
     shaken
         .map(|stream| Io::Tls(Box::new(stream)))
         .map_err(|error| tls_fault(&error).unwrap_or("the handshake broke off"))
@@ -252,6 +289,15 @@ const fn alert_fault(alert: AlertDescription) -> &'static str {
     }
 }
 
+/// A proxy that lets nobody through without a credential, or not with ours.
+pub fn unwelcome(proxy: &Proxy) -> Observation {
+    let detail = match proxy.authorization {
+        Some(_) => "the proxy does not accept proxy_credentials",
+        None => "the proxy wants proxy_credentials",
+    };
+    Observation::Connect { errno: None, detail: detail.to_owned() }
+}
+
 /// Asks a proxy for a tunnel (RFC 9110, section 9.3.6).
 async fn tunnel(io: &mut Io, endpoint: &Endpoint, proxy: &Proxy) -> Result<(), Observation> {
     let wrong = |detail: String| Observation::Connect { errno: None, detail };
@@ -280,10 +326,7 @@ async fn tunnel(io: &mut Io, endpoint: &Endpoint, proxy: &Proxy) -> Result<(), O
                 return match response.code {
                     Some(200..=299) if end == answer.len() => Ok(()),
                     Some(200..=299) => Err(wrong("the proxy sent more than the head of its answer".to_owned())),
-                    Some(401 | 407) if proxy.authorization.is_some() => {
-                        Err(wrong("the proxy does not accept proxy_credentials".to_owned()))
-                    }
-                    Some(401 | 407) => Err(wrong("the proxy wants proxy_credentials".to_owned())),
+                    Some(401 | 407) => Err(unwelcome(proxy)),
                     code => Err(wrong(format!("the proxy opened no tunnel ({})", code.unwrap_or(0)))),
                 };
             }
@@ -343,14 +386,14 @@ mod tests {
         book.0.lock().insert(("both".to_owned(), 1), (Instant::now(), vec![dead, good]));
         let began = Instant::now();
         let places = [Place::Addr(dead), Place::Addr(good)];
-        let dialing = book.dial(&reach, &places);
+        let dialing = book.dial(&reach, &places, false);
         let dialed = tokio::time::timeout(Duration::from_secs(20), dialing).await.expect("in time");
         assert!(dialed.is_ok_and(|(_, place)| place == places[1]) && began.elapsed() >= NEXT_ADDRESS);
         let known = book.places(&reach).await.expect("known");
         assert_eq!(known, [places[1].clone(), places[0].clone()], "what worked comes first");
         // One that refuses is passed over at once; if none is left, that is what is said.
         drop(alive);
-        match book.dial(&reach, &[Place::Addr(good), Place::Addr(good)]).await {
+        match book.dial(&reach, &[Place::Addr(good), Place::Addr(good)], false).await {
             Err(Observation::Connect { errno, .. }) => assert_eq!(errno, Some(111)),
             other => panic!("{other:?}"),
         }

@@ -1,5 +1,6 @@
 //! One request over HTTP/1.1: head and body in one write, the answer's head read.
 
+use super::dial::unwelcome;
 use super::line::Line;
 use super::{Marks, Outgoing, PIECE, Stage, tls_broke};
 use crate::domain::failure::Observation;
@@ -45,6 +46,10 @@ pub async fn exchange(mut line: Box<Line>, request: &Outgoing, marks: &Marks) ->
         marks.hear();
         if !head.status.is_informational() {
             let (status, headers) = (head.status.as_u16(), head.headers.clone());
+            // Inside a tunnel it would be the provider's own.
+            if let (407, Some(proxy), false) = (status, &request.reach.proxy, request.reach.endpoint.tls) {
+                return Err(unwelcome(proxy));
+            }
             return Ok(Answered { session, sent_whole: cut.is_none(), status, headers });
         }
     }
@@ -76,6 +81,10 @@ async fn send(line: &mut Line, request: &Outgoing, marks: &Marks) -> Option<Cut>
                 Ok(taken) => {
                     rest = &rest[taken..];
                     marks.accept(taken);
+                    // A `100 Continue` that nobody asked for is no answer (RFC 9110, section 15.2).
+                    while let Some(end) = informational(&early) {
+                        early.drain(..end);
+                    }
                 }
                 Err(error) => return broken(&error),
             }
@@ -113,6 +122,16 @@ async fn write_or_hear(line: &mut Line, piece: &[u8], early: &mut Vec<u8>) -> st
         }
     })
     .await
+}
+
+/// Where a complete head of an informational answer ends.
+fn informational(bytes: &[u8]) -> Option<usize> {
+    let mut headers = [httparse::EMPTY_HEADER; 16];
+    let mut head = httparse::Response::new(&mut headers);
+    match head.parse(bytes) {
+        Ok(httparse::Status::Complete(end)) if matches!(head.code, Some(100 | 102..=199)) => Some(end),
+        _ => None,
+    }
 }
 
 fn head_bytes(request: &Outgoing) -> Vec<u8> {

@@ -9,12 +9,13 @@ use super::{Marks, Outgoing, PIECE, Stage, Transport, peer, tls_broke};
 use crate::domain::failure::Observation;
 use crate::gateway::settings::Reach;
 use bytes::Bytes;
+use h2::Reason;
+use pingora_core::Error;
 use pingora_core::connectors::http::v2::{H2HandshakeSettings, handshake};
-use pingora_core::protocols::http::v2::client::Http2Session;
+use pingora_core::protocols::http::v2::client::{Http2Session, PING_TIMEDOUT};
 use pingora_core::upstreams::peer::{HttpPeer, Peer as _};
-use pingora_core::{Error, ErrorType, RetryType};
 use pingora_http::RequestHeader;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -34,11 +35,44 @@ pub struct Lease {
     session: Option<Box<Http2Session>>,
     peer: Box<HttpPeer>,
     transport: Arc<Transport>,
+    /// Of a connection that is new: what TLS says shows there first.
+    fault: Option<Arc<OnceLock<&'static str>>>,
 }
 
 impl Lease {
     fn session(&mut self) -> &mut Http2Session {
         self.session.as_mut().expect("it is there until the lease ends")
+    }
+
+    fn unanswered(&self, error: &Error) -> Unanswered {
+        match error.root_cause().downcast_ref::<h2::Error>() {
+            Some(fault) => self.unanswered_by(fault),
+            None => Unanswered { observation: self.told(broke(error)), again: Again::No },
+        }
+    }
+
+    fn unanswered_by(&self, fault: &h2::Error) -> Unanswered {
+        // A GOAWAY is handed to streams alone that its sender did not look at.
+        let refused = fault.is_reset() && fault.reason() == Some(Reason::REFUSED_STREAM);
+        let again = match fault.reason() {
+            Some(Reason::HTTP_1_1_REQUIRED) if fault.is_remote() => Again::Older,
+            _ if fault.is_remote() && (fault.is_go_away() || refused) => Again::Untouched,
+            _ => Again::No,
+        };
+        Unanswered { observation: self.told(broke_by(fault)), again }
+    }
+
+    /// With what is known beside h2's word.
+    fn told(&self, observation: Observation) -> Observation {
+        const ETIMEDOUT: i32 = 110;
+        if let Some(detail) = self.fault.as_ref().and_then(|fault| fault.get()) {
+            return Observation::Tls { detail: (*detail).to_owned() };
+        }
+        let pinged = self.session.as_ref().is_some_and(|session| session.conn.ping_timedout());
+        match observation {
+            Observation::Broken { .. } if pinged => Observation::Broken { errno: Some(ETIMEDOUT) },
+            observation => observation,
+        }
     }
 }
 
@@ -64,9 +98,17 @@ pub struct Answered {
 /// Why there is no answer.
 pub struct Unanswered {
     pub observation: Observation,
-    /// The server said, or the way it broke shows, that it did nothing with the
-    /// request (RFC 9113, section 8.7).
-    pub untouched: bool,
+    pub again: Again,
+}
+
+/// Whether the server says that it did nothing with a request (RFC 9113,
+/// section 8.7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Again {
+    No,
+    Untouched,
+    /// It wants it by HTTP/1.1.
+    Older,
 }
 
 impl Transport {
@@ -81,7 +123,7 @@ impl Transport {
                 self.h2.release_http_session(session, &*peer, None);
                 continue;
             }
-            return Some(Lease { session: Some(Box::new(session)), peer, transport: Arc::clone(self) });
+            return Some(Lease { session: Some(Box::new(session)), peer, transport: Arc::clone(self), fault: None });
         }
     }
 
@@ -92,7 +134,7 @@ impl Transport {
         reach: &Reach,
         place: &Place,
     ) -> Result<Lease, Observation> {
-        let peer = Box::new(peer(reach, place));
+        let (peer, fault) = (Box::new(peer(reach, place)), line.fault());
         let mut settings = H2HandshakeSettings::new();
         settings.max_streams = STREAMS_MAX;
         settings.ping_interval = Some(PING_EVERY);
@@ -104,7 +146,7 @@ impl Transport {
         if connection.more_streams_allowed() {
             self.h2.in_use_pool().insert(peer.reuse_hash(), connection);
         }
-        Ok(Lease { session: Some(Box::new(session)), peer, transport: Arc::clone(self) })
+        Ok(Lease { session: Some(Box::new(session)), peer, transport: Arc::clone(self), fault: Some(fault) })
     }
 }
 
@@ -117,33 +159,49 @@ pub async fn exchange(mut lease: Lease, request: &Outgoing, marks: &Marks) -> Re
     marks.begin();
     let head = head(request).map_err(|()| Unanswered {
         observation: Observation::Garbled { detail: "the request's head cannot be written as HTTP/2".to_owned() },
-        untouched: false,
+        again: Again::No,
     })?;
-    let unanswered = |error: &Error| Unanswered {
-        observation: broke(error),
-        untouched: matches!(error.retry, RetryType::Decided(true)),
+    let written = lease.session().write_request_header(Box::new(head), request.body.is_empty());
+    written.map_err(|error| lease.unanswered(&error))?;
+    let uploaded = if request.body.is_empty() {
+        Upload::Whole
+    } else {
+        upload(lease.session(), request.body.clone(), marks).await
     };
-    let session = lease.session();
-    session.write_request_header(Box::new(head), request.body.is_empty()).map_err(|error| unanswered(&error))?;
-    let sent_whole = request.body.is_empty() || upload(session, request.body.clone(), marks).await;
     marks.enter(Stage::Sent);
-    if session.response_header().is_none() {
-        session.read_response_header().await.map_err(|error| unanswered(&error))?;
+    match &uploaded {
+        // pingora panics when it is asked for a head again.
+        Upload::Answered => {}
+        Upload::Failed(error) => return Err(lease.unanswered_by(error)),
+        Upload::Whole | Upload::Stopped => {
+            let read = lease.session().read_response_header().await;
+            read.map_err(|error| lease.unanswered(&error))?;
+        }
     }
     marks.hear();
-    let head = session.response_header().expect("a head was read just now");
+    let head = lease.session().response_header().expect("a head was read just now");
     let (status, headers) = (head.status.as_u16(), head.headers.clone());
-    Ok(Answered { lease, sent_whole, status, headers })
+    Ok(Answered { lease, sent_whole: matches!(uploaded, Upload::Whole), status, headers })
 }
 
-/// Hands the body over as the connection takes it; false when an answer, or the
-/// stream's end, came first.
-async fn upload(session: &mut Http2Session, mut body: Bytes, marks: &Marks) -> bool {
-    let Some(mut sender) = session.take_request_body_writer() else { return false };
+/// How an upload ended.
+enum Upload {
+    Whole,
+    /// The stream takes no more; why is told by the answer, which was not read yet.
+    Stopped,
+    /// An answer's head was read meanwhile.
+    Answered,
+    /// Or that there will be none.
+    Failed(h2::Error),
+}
+
+/// Hands the body over as the connection takes it.
+async fn upload(session: &mut Http2Session, mut body: Bytes, marks: &Marks) -> Upload {
+    let Some(mut sender) = session.take_request_body_writer() else { return Upload::Stopped };
     std::future::poll_fn(|cx| {
         loop {
             if body.is_empty() {
-                return Poll::Ready(true);
+                return Poll::Ready(Upload::Whole);
             }
             sender.reserve_capacity(body.len().min(PIECE));
             match sender.poll_capacity(cx) {
@@ -152,23 +210,22 @@ async fn upload(session: &mut Http2Session, mut body: Bytes, marks: &Marks) -> b
                     let piece = body.split_to(room.min(body.len()));
                     let taken = piece.len();
                     if sender.send_data(piece, body.is_empty()).is_err() {
-                        return Poll::Ready(false);
+                        return Poll::Ready(Upload::Stopped);
                     }
                     marks.accept(taken);
                 }
-                Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(false),
-                // Blocked: an answer may come all the same. Its own error is told by reading its head.
-                Poll::Pending => return heard(session, cx).map(|()| false),
+                Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(Upload::Stopped),
+                // Blocked: an answer may come all the same.
+                Poll::Pending => {
+                    return Poll::Ready(match ready!(session.poll_read_response_header(cx)) {
+                        Ok(()) => Upload::Answered,
+                        Err(error) => Upload::Failed(error),
+                    });
+                }
             }
         }
     })
     .await
-}
-
-/// Ready once the answer's head was read.
-fn heard(session: &mut Http2Session, cx: &mut Context<'_>) -> Poll<()> {
-    let _ = ready!(session.poll_read_response_header(cx));
-    Poll::Ready(())
 }
 
 fn head(request: &Outgoing) -> Result<RequestHeader, ()> {
@@ -191,30 +248,47 @@ fn head(request: &Outgoing) -> Result<RequestHeader, ()> {
 impl Lease {
     /// The next bytes of the body; false at its orderly end.
     pub fn poll_body(&mut self, cx: &mut Context<'_>, take: impl FnOnce(&[u8])) -> Poll<Result<bool, Observation>> {
-        let read = std::pin::pin!(self.session().read_response_body());
-        match ready!(read.poll(cx)) {
+        let read = {
+            let reading = std::pin::pin!(self.session().read_response_body());
+            ready!(reading.poll(cx))
+        };
+        match read {
             Ok(Some(bytes)) => {
                 take(&bytes);
                 Poll::Ready(Ok(true))
             }
             Ok(None) => Poll::Ready(Ok(false)),
-            Err(error) => Poll::Ready(Err(broke(&error))),
+            Err(error) => {
+                let observation = self.told(broke(&error));
+                Poll::Ready(Err(match observation {
+                    // Of a body: shorter than its head said (RFC 9113, section 8.1.1).
+                    Observation::Garbled { .. } if is_short(&error) => Observation::Broken { errno: None },
+                    observation => observation,
+                }))
+            }
         }
     }
 }
 
+fn is_short(error: &Error) -> bool {
+    let fault = error.root_cause().downcast_ref::<h2::Error>();
+    fault.is_some_and(|fault| fault.is_reset() && fault.is_library() && fault.reason() == Some(Reason::PROTOCOL_ERROR))
+}
+
 /// What an error of a stream or its connection says.
 fn broke(error: &Error) -> Observation {
-    const ETIMEDOUT: i32 = 110;
-    if error.etype() == &ErrorType::new("PingTimedout") {
-        return Observation::Broken { errno: Some(ETIMEDOUT) };
+    let cause = error.root_cause();
+    if let Some(fault) = cause.downcast_ref::<h2::Error>() {
+        return broke_by(fault);
     }
-    let Some(fault) = error.root_cause().downcast_ref::<h2::Error>() else {
-        return match error.root_cause().downcast_ref::<std::io::Error>() {
-            Some(fault) => tls_broke(fault).unwrap_or(Observation::Broken { errno: errno(fault) }),
-            None => Observation::Garbled { detail: "the answer is not HTTP/2".to_owned() },
-        };
-    };
+    match cause.downcast_ref::<std::io::Error>() {
+        Some(fault) => tls_broke(fault).unwrap_or(Observation::Broken { errno: errno(fault) }),
+        None if *error.etype() == PING_TIMEDOUT => Observation::Broken { errno: None },
+        None => Observation::Garbled { detail: "the answer is not HTTP/2".to_owned() },
+    }
+}
+
+fn broke_by(fault: &h2::Error) -> Observation {
     if let Some(fault) = fault.get_io() {
         return tls_broke(fault).unwrap_or(Observation::Broken { errno: errno(fault) });
     }
@@ -228,14 +302,15 @@ fn broke(error: &Error) -> Observation {
     }
 }
 
-/// h2 keeps the kind of a broken connection's error and drops its number.
+/// h2 keeps the kind of a broken connection's error and drops its number; of a
+/// plain end it makes a broken pipe with words of its own.
 fn errno(error: &std::io::Error) -> Option<i32> {
     const EPIPE: i32 = 32;
     const ECONNRESET: i32 = 104;
     const ETIMEDOUT: i32 = 110;
     error.raw_os_error().or(match error.kind() {
         std::io::ErrorKind::ConnectionReset => Some(ECONNRESET),
-        std::io::ErrorKind::BrokenPipe => Some(EPIPE),
+        std::io::ErrorKind::BrokenPipe if error.get_ref().is_none() => Some(EPIPE),
         std::io::ErrorKind::TimedOut => Some(ETIMEDOUT),
         _ => None,
     })

@@ -3,6 +3,7 @@
 //! Owns the bytes and what pingora's sessions want to know of a stream.
 //! Invariant: bytes that were read ahead are handed out first.
 
+use super::dial::tls_fault;
 use async_trait::async_trait;
 use bytes::Bytes;
 use pingora_core::protocols::raw_connect::ProxyDigest;
@@ -13,7 +14,7 @@ use pingora_core::protocols::{
 use std::io::IoSlice;
 use std::os::fd::{AsRawFd as _, RawFd};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::SystemTime;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
@@ -28,6 +29,8 @@ pub struct Line {
     fd: RawFd,
     opened: SystemTime,
     ahead: Bytes,
+    /// What TLS said when it broke: h2 drops it.
+    fault: Arc<OnceLock<&'static str>>,
 }
 
 #[derive(Debug)]
@@ -49,12 +52,17 @@ impl Io {
 
 impl Line {
     pub fn new(io: Io) -> Self {
-        Self { fd: io.fd(), io, opened: SystemTime::now(), ahead: Bytes::new() }
+        Self { fd: io.fd(), io, opened: SystemTime::now(), ahead: Bytes::new(), fault: Arc::default() }
     }
 
     /// Whether both sides agreed on HTTP/2 (ALPN).
     pub fn agreed_on_h2(&self) -> bool {
         matches!(&self.io, Io::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2"))
+    }
+
+    /// Told once, when TLS breaks.
+    pub fn fault(&self) -> Arc<OnceLock<&'static str>> {
+        Arc::clone(&self.fault)
     }
 
     /// Hands these bytes out before any other.
@@ -105,7 +113,13 @@ impl AsyncWrite for Io {
 impl AsyncRead for Line {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
         if self.ahead.is_empty() {
-            return Pin::new(&mut self.io).poll_read(cx, buf);
+            let read = Pin::new(&mut self.io).poll_read(cx, buf);
+            if let Poll::Ready(Err(error)) = &read
+                && let Some(fault) = tls_fault(error)
+            {
+                let _ = self.fault.set(fault);
+            }
+            return read;
         }
         let taken = self.ahead.len().min(buf.remaining());
         buf.put_slice(&self.ahead.split_to(taken));
