@@ -350,21 +350,11 @@ fn proxy(
             return None;
         }
     };
-    if credentials.as_deref().is_some_and(|reference| reference.starts_with("exec:")) {
-        let problem = "would be asked once and never renewed".to_owned();
-        fault("proxy_credentials", problem, "write \"env:NAME\" or \"file:PATH\"");
-        return None;
-    }
-    let authorization = match credentials.as_deref().map(outside.resolve) {
+    let authorization = match credentials.as_deref().map(|reference| authorization(reference, outside)) {
         None => None,
-        Some(Ok(resolved)) if resolved.secret.expose().contains(':') => Some(basic(resolved.secret.expose())),
-        Some(Ok(_)) => {
-            let fix = "let the variable or file hold user:password";
-            fault("proxy_credentials", "gives no user:password".to_owned(), fix);
-            return None;
-        }
-        Some(Err(problem)) => {
-            fault("proxy_credentials", problem, "write \"env:NAME\" or \"file:PATH\"");
+        Some(Ok(value)) => Some(value),
+        Some(Err((problem, fix))) => {
+            fault("proxy_credentials", problem, fix);
             return None;
         }
     };
@@ -375,6 +365,19 @@ fn proxy(
     let config = |roots| client_builder().with_root_certificates(roots).with_no_client_auth();
     let tls = roots.ok()?.map(|roots| ClientTls::new(&config(roots), HttpVersion::One));
     Some(Proxy { endpoint, authorization, tls })
+}
+
+/// The value of `Proxy-Authorization`, or why there is none, and the fix.
+fn authorization(reference: &str, outside: &Outside<'_>) -> Result<HeaderValue, (String, &'static str)> {
+    const FORM: &str = "write \"env:NAME\" or \"file:PATH\"";
+    if reference.starts_with("exec:") {
+        return Err(("would be asked once and never renewed".to_owned(), FORM));
+    }
+    let resolved = (outside.resolve)(reference).map_err(|problem| (problem, FORM))?;
+    match resolved.secret.expose() {
+        pair if pair.contains(':') => Ok(basic(pair)),
+        _ => Err(("gives no user:password".to_owned(), "let the variable or file hold user:password")),
+    }
 }
 
 /// `Basic` credentials (RFC 7617, section 2).

@@ -53,7 +53,8 @@ impl Run {
             ("dies", "fault=status_503", ""),
             ("hangs", "fault=hang_headers", "deadlines = { first_token = \"150ms\" }"),
             ("resets", "fault=reset_headers", ""),
-            ("cuts", "fault=reset&after=3", ""),
+            // With gaps, so that words are read before the reset throws unread ones away.
+            ("cuts", "fault=reset&after=3&gap=30ms", ""),
             ("stalls", "fault=stall&after=3", "deadlines = { idle = \"150ms\" }"),
             ("login", "fault=status_401", ""),
             ("unknown", "fault=status_404", ""),
