@@ -12,7 +12,7 @@ use crate::gateway::door::Door;
 use crate::gateway::events::{KeysCooling, LimitsInForce, Metrics};
 use crate::gateway::lifecycle::{Lifecycle, Stage};
 use crate::gateway::provider::catalog::{FIRST_LIST_EVERY, REFRESH_EVERY};
-use crate::gateway::record::{self, MIGRATIONS, RecordSink};
+use crate::gateway::record::{self, MIGRATIONS, RecordSink, RecordThread};
 use crate::gateway::settings::{Bounds, Resolved, limits_in_force};
 use crate::gateway::settle::Settling;
 use crate::gateway::state::Gateway;
@@ -62,6 +62,7 @@ pub struct Running {
     exporter: Option<Exporter>,
     doors: [JoinHandle<()>; 3],
     tasks: Vec<JoinHandle<()>>,
+    records: RecordThread,
 }
 
 /// Brings the gateway role up with its admin port.
@@ -113,8 +114,8 @@ pub async fn start(loaded: &Loaded) -> Result<Running> {
         tokio::spawn(open(bound, Door(Arc::clone(&gateway)), limits, places.clone(), protocol, closing.subscribe()))
     };
     let doors = [door(sockets.main, protocol), door(sockets.h2c, Protocol::H2c), door(sockets.unix, Protocol::Plain)];
+    let records = writer.start().context("failed to start the thread that writes records")?;
     let tasks = vec![
-        tokio::spawn(writer.run()),
         tokio::spawn(open_admin(sockets.admin, admin, limits, admin_closing.subscribe())),
         tokio::spawn(keep_lists(Arc::clone(&gateway))),
         tokio::spawn(keep_keys(Arc::clone(&gateway))),
@@ -135,6 +136,7 @@ pub async fn start(loaded: &Loaded) -> Result<Running> {
         exporter,
         doors,
         tasks,
+        records,
     })
 }
 
@@ -179,6 +181,7 @@ impl Running {
                 let _ = task.await;
             }
         }
+        drop(self.records);
         let _ = tokio::time::timeout(FLUSH_MAX, self.store.close()).await;
     }
 }

@@ -1,7 +1,8 @@
 //! The table of records and its query.
 //!
-//! Owns the schema and a bounded queue in front of it, so that no request ever
-//! waits for the disk. Refuses to shape a record (`domain`). Invariants: the
+//! Owns the schema, a bounded queue in front of it and the thread behind that, so
+//! that no request ever waits for the disk, nor for another's record to be put
+//! into words. Refuses to shape a record (`domain`). Invariants: the
 //! table holds `records_max` rows and at most a tenth more; when the queue is nearly full,
 //! successes make room for failures, and what is dropped is counted.
 
@@ -64,8 +65,26 @@ pub struct RecordWriter {
     queue: mpsc::Receiver<Queued>,
     store: Store,
     records_max: u64,
-    lines: Lines,
+    printer: Printer,
     metrics: Arc<Metrics>,
+}
+
+/// The thread that a writer runs on; dropping it ends the thread, and what was
+/// not flushed is lost.
+#[derive(Debug)]
+pub struct RecordThread {
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Drop for RecordThread {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // It waits for nothing but the database's thread now.
+            let _ = thread.join();
+        }
+    }
 }
 
 /// Whether and how each record is also a line on stdout.
@@ -82,7 +101,8 @@ pub enum Lines {
 #[must_use]
 pub fn open(store: Store, records_max: u64, lines: Lines, metrics: Arc<Metrics>) -> (RecordSink, RecordWriter) {
     let (sender, queue) = mpsc::channel(QUEUE_MAX);
-    (RecordSink(sender), RecordWriter { queue, store, records_max, lines, metrics })
+    let printer = Printer { lines, under_way: None, stuck: false };
+    (RecordSink(sender), RecordWriter { queue, store, records_max, printer, metrics })
 }
 
 impl RecordSink {
@@ -107,9 +127,32 @@ impl RecordSink {
 }
 
 impl RecordWriter {
+    /// Runs on a thread of its own: a batch is work of a third of a millisecond, which
+    /// requests on the same worker would wait for.
+    ///
+    /// # Errors
+    /// The system has no thread left.
+    pub fn start(self) -> std::io::Result<RecordThread> {
+        // For lines to stdout alone, of which one batch is under way at a time.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build()?;
+        let (stop, stopped) = oneshot::channel();
+        let run = async move {
+            tokio::select! {
+                () = self.run() => {}
+                _ = stopped => {}
+            }
+        };
+        let thread = std::thread::Builder::new().name("records".to_owned()).spawn(move || {
+            runtime.block_on(run);
+            // A line that stdout does not take is not waited for.
+            runtime.shutdown_background();
+        })?;
+        Ok(RecordThread { stop: Some(stop), thread: Some(thread) })
+    }
+
     /// Writes until every sink is gone and the queue is empty. A batch that the
     /// database refuses is logged and lost; the next one is tried.
-    pub async fn run(mut self) {
+    async fn run(mut self) {
         let mut queued = Vec::with_capacity(BATCH_MAX);
         let mut rows = self.count().await;
         // A process that is restarted often would never come to it otherwise.
@@ -164,11 +207,11 @@ impl RecordWriter {
     }
 
     /// How many rows the table gained.
-    async fn write(&self, rows: Vec<Row>) -> u64 {
+    async fn write(&mut self, rows: Vec<Row>) -> u64 {
         if rows.is_empty() {
             return 0;
         }
-        print(&rows, self.lines).await;
+        self.printer.print(&rows).await;
         let count = rows.len() as u64;
         if let Err(error) = write(&self.store, rows).await {
             tracing::error!(target: "tautline::records", %error, lost = count, "records could not be written");
@@ -191,17 +234,52 @@ fn body(record: &Record) -> String {
     String::from_utf8(out).expect("JSON is UTF-8")
 }
 
-/// A reader of stdout that is gone or slow costs lines, not requests.
-async fn print(rows: &[Row], lines: Lines) {
+/// Lines on stdout. A reader of it that is gone or slow costs lines, not records:
+/// one batch is waited for, and what comes while it is stuck is left out.
+#[derive(Debug)]
+struct Printer {
+    lines: Lines,
+    under_way: Option<tokio::task::JoinHandle<()>>,
+    stuck: bool,
+}
+
+impl Printer {
+    async fn print(&mut self, rows: &[Row]) {
+        if self.lines == Lines::Off {
+            return;
+        }
+        if let Some(under_way) = &self.under_way
+            && !under_way.is_finished()
+        {
+            if !std::mem::replace(&mut self.stuck, true) {
+                tracing::warn!(target: "tautline::records", "stdout takes no lines: those of exchanges are left out");
+            }
+            return;
+        }
+        self.stuck = false;
+        let out = lines(rows, self.lines);
+        // Ends with the process at the latest.
+        let mut under_way = tokio::spawn(async move {
+            let mut stdout = tokio::io::stdout();
+            let _ = stdout.write_all(out.as_bytes()).await;
+            let _ = stdout.flush().await;
+        });
+        if tokio::time::timeout(PRINT_MAX, &mut under_way).await.is_err() {
+            self.under_way = Some(under_way);
+        }
+    }
+}
+
+fn lines(rows: &[Row], form: Lines) -> String {
     let mut out = String::new();
-    if lines == Lines::Json {
+    if form == Lines::Json {
         // As the bodies, with what stands before them.
         out.reserve(rows.iter().map(|(body, _)| body.len() + 48).sum());
     }
     for (body, record) in rows {
         let level = record.cause().map_or(tracing::Level::INFO, level);
-        match lines {
-            Lines::Off => return,
+        match form {
+            Lines::Off => {}
             Lines::Json => {
                 for part in ["{\"level\":\"", level.as_str(), "\",\"event\":\"exchange\",", &body[1..], "\n"] {
                     out.push_str(part);
@@ -223,12 +301,7 @@ async fn print(rows: &[Row], lines: Lines) {
             }
         }
     }
-    let mut stdout = tokio::io::stdout();
-    let written = async {
-        stdout.write_all(out.as_bytes()).await?;
-        stdout.flush().await
-    };
-    let _ = tokio::time::timeout(PRINT_MAX, written).await;
+    out
 }
 
 /// One statement, which is a transaction of its own: each statement more is a
