@@ -20,7 +20,8 @@ pub fn raise_open_files(connections_max: usize) {
         Ok((soft, hard)) => {
             tracing::info!(target: "tautline::boot", soft, hard, "open files: the soft limit is raised to the hard one");
             let wanted = (connections_max as u64).saturating_mul(PER_CONNECTION).saturating_add(BESIDE);
-            if hard < wanted {
+            // A round number in both is no mistake of anybody's.
+            if hard.saturating_add(BESIDE) < wanted {
                 tracing::warn!(
                     target: "tautline::boot", hard, wanted,
                     "gateway.connections_max may need more open files than the system grants; raise the hard limit (LimitNOFILE) or lower it"

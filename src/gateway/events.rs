@@ -468,7 +468,8 @@ impl ExchangeSpan<'_> {
     pub fn open(&self) -> tracing::Span {
         let record = self.record;
         tracing::debug_span!(
-            target: "tautline::exchange",
+            // That of the lines within it: a filter that shows them shows whose they are.
+            target: "tautline::attempt",
             "exchange",
             id = record.id,
             gen_ai.operation.name = "chat",

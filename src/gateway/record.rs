@@ -133,20 +133,28 @@ impl RecordWriter {
     /// # Errors
     /// The system has no thread left.
     pub fn start(self) -> std::io::Result<RecordThread> {
-        // For lines to stdout alone, of which one batch is under way at a time.
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build()?;
         let (stop, stopped) = oneshot::channel();
-        let run = async move {
-            tokio::select! {
-                () = self.run() => {}
-                _ = stopped => {}
-            }
-        };
+        let (told, begun) = std::sync::mpsc::sync_channel(1);
         let thread = std::thread::Builder::new().name("records".to_owned()).spawn(move || {
-            runtime.block_on(run);
+            // Made here: one that is dropped where another runs panics. Its blocking threads are for
+            // lines to stdout alone, of which one batch is under way at a time.
+            let made = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build();
+            let runtime = match made {
+                Ok(runtime) => runtime,
+                Err(error) => return drop(told.send(Err(error))),
+            };
+            let _ = told.send(Ok(()));
+            runtime.block_on(async move {
+                tokio::select! {
+                    () = self.run() => {}
+                    _ = stopped => {}
+                }
+            });
             // A line that stdout does not take is not waited for.
             runtime.shutdown_background();
         })?;
+        // It tells at once, or has ended without a word.
+        begun.recv().unwrap_or_else(|_| Err(std::io::Error::other("the thread ended at its start")))?;
         Ok(RecordThread { stop: Some(stop), thread: Some(thread) })
     }
 

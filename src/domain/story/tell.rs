@@ -105,8 +105,13 @@ fn told_cause(record: &Record) -> String {
 
 fn asked(record: &Record) -> Vec<String> {
     let way = if record.stream { "streamed" } else { "as a whole, not streamed" };
+    let at = match record.model.as_str() {
+        // Refused before its body was read.
+        "" => format!("at {}", record.path),
+        model => format!("for model {model} at {}", record.path),
+    };
     let mut lines = vec![
-        format!("{} asked for model {} at {}, {way}.", caller(&record.principal), record.model, record.path),
+        format!("{} asked {at}, {way}.", caller(&record.principal)),
         format!(
             "It took the route {}; the task is {}, {}.",
             or_none(&record.route),

@@ -52,11 +52,16 @@ impl Packed {
         let prefix = common_prefix(&self.last, data);
         let suffix = common_suffix(&self.last[prefix..], &data[prefix..]);
         let middle = &data[prefix..data.len() - suffix];
-        // A tag and four numbers of at most ten bytes.
-        let most = 41 + middle.len() + event.as_ref().map_or(0, Bytes::len);
+        let numbers = [prefix, suffix, middle.len()];
+        let of_event = event.as_ref().map_or(0, |event| length_of(event.len()) + event.len());
+        let most = 1 + of_event + numbers.iter().map(|number| length_of(*number)).sum::<usize>() + middle.len();
         let room = if self.segments.is_empty() { FIRST } else { LATER };
         let fits = matches!(self.segments.back(), Some(Segment::Frames { bytes, .. }) if bytes.capacity() - bytes.len() >= most);
         if !fits {
+            if let Some(Segment::Frames { bytes, .. }) = self.segments.back_mut() {
+                // Frames of half a segment each would leave as much unused.
+                bytes.shrink_to_fit();
+            }
             self.segments.push_back(Segment::Frames { bytes: Vec::with_capacity(room.max(most)), at: 0 });
         }
         let Some(Segment::Frames { bytes, .. }) = self.segments.back_mut() else { return };
@@ -65,11 +70,12 @@ impl Packed {
             push_number(bytes, event.len());
             bytes.extend_from_slice(event);
         }
-        for number in [prefix, suffix, middle.len()] {
+        for number in numbers {
             push_number(bytes, number);
         }
         bytes.extend_from_slice(middle);
         self.last.clear();
+        shrink(&mut self.last, data.len());
         self.last.extend_from_slice(data);
     }
 
@@ -81,7 +87,10 @@ impl Packed {
             Segment::Other(entry) => (entry.bytes(), true),
             Segment::Frames { bytes, at } => {
                 let frame = read_frame(bytes, at, &mut self.before);
-                (frame.data.len() + frame.event.map_or(0, <[u8]>::len), *at == bytes.len())
+                let length = frame.data.len() + frame.event.map_or(0, <[u8]>::len);
+                let payload = self.before.len();
+                shrink(&mut self.before, payload);
+                (length, *at == bytes.len())
             }
         };
         if is_empty {
@@ -140,6 +149,19 @@ fn read_frame<'a>(bytes: &'a [u8], at: &mut usize, before: &'a mut Vec<u8>) -> U
     let kept_from = before.len() - suffix;
     before.splice(prefix..kept_from, middle.iter().copied());
     Unpacked { event, data: before }
+}
+
+/// Lets go of what one huge frame left behind.
+fn shrink(kept: &mut Vec<u8>, needed: usize) {
+    if kept.capacity() > LATER.max(needed * 4) {
+        kept.shrink_to(needed);
+    }
+}
+
+/// Bytes that [`push_number`] takes for it.
+fn length_of(number: usize) -> usize {
+    let bits = usize::BITS - number.leading_zeros();
+    bits.div_ceil(7).max(1) as usize
 }
 
 /// Seven bits a byte, the lowest first (LEB128).
@@ -237,5 +259,36 @@ mod tests {
             .map(|one| if let Segment::Frames { bytes, .. } = one { bytes.len() } else { 0 })
             .sum();
         assert!(held < 1200, "{held} bytes for 100 frames of some 180");
+    }
+
+    #[test]
+    fn frames_that_share_nothing_take_little_more_than_their_bytes_and_a_huge_one_leaves_none() {
+        let room = |packed: &Packed| -> usize {
+            let held = |one: &Segment| if let Segment::Frames { bytes, .. } = one { bytes.capacity() } else { 0 };
+            packed.segments.iter().map(held).sum::<usize>() + packed.last.capacity() + packed.before.capacity()
+        };
+        let mut random = fastrand::Rng::with_seed(7);
+        let mut opaque = |length: usize| (0..length).map(|_| random.u8(..)).collect::<Vec<u8>>();
+        let mut packed = Packed::default();
+        for _ in 0..1000 {
+            packed.push(&frame(&opaque(492)));
+        }
+        assert!(room(&packed) < 492 * 1000 * 11 / 10, "{}", room(&packed));
+        let mut packed = Packed::default();
+        packed.push(&frame(&opaque(1 << 20)));
+        packed.push(&frame(b"small"));
+        packed.push(&frame(b"small"));
+        packed.drop_first();
+        packed.drop_first();
+        assert!(room(&packed) < 4 << 10, "{}", room(&packed));
+    }
+
+    #[test]
+    fn a_number_takes_the_bytes_that_are_reserved_for_it() {
+        for number in [0, 1, 127, 128, 16_383, 16_384, usize::MAX] {
+            let mut out = Vec::new();
+            push_number(&mut out, number);
+            assert_eq!((out.len(), read_number(&out, &mut 0)), (length_of(number), number));
+        }
     }
 }

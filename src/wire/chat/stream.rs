@@ -6,6 +6,9 @@
 
 use super::chunk::{ChunkFacts, read_with_text};
 
+/// Bytes around a text that are kept for the next chunk.
+const AROUND_MAX: usize = 8 << 10;
+
 /// Reads the chunks of one stream in their order.
 #[derive(Debug, Default)]
 pub struct ChunkReader(Option<Known>);
@@ -41,7 +44,8 @@ impl ChunkReader {
             && facts.finished.is_empty()
             && facts.usage.is_none()
             && facts.error.is_none();
-        self.0 = text.filter(|text| alone && !text.is_empty()).map(|text| Known {
+        let is_small = |text: &std::ops::Range<usize>| payload.len() - text.len() <= AROUND_MAX;
+        self.0 = text.filter(|text| alone && !text.is_empty() && is_small(text)).map(|text| Known {
             head: payload[..text.start].to_vec(),
             tail: payload[text.end..].to_vec(),
             facts: facts.clone(),

@@ -18,7 +18,7 @@ pub(super) const UNKNOWN_ROUTE: Words = Words {
 pub(super) const UNAUTHORIZED: Words = Words {
     what: "the gateway's own key was missing, unknown or revoked",
     change: "client: send a valid gateway key in `Authorization` or `x-tautline-key`; operator: \
-             make one with `tautline keys create`",
+             set `gateway.access_key`, or look up the one that was shown at the first start",
 };
 pub(super) const NOT_ALLOWED: Words = Words {
     what: "the gateway does not allow this caller what it asked for",
