@@ -31,6 +31,8 @@ const RESET_BY_US_MAX: usize = 1000;
 const REJECTED_MAX: usize = 32;
 /// Bytes of an answer that h2 holds for a client that has not taken them yet, for each stream.
 const SEND_BUFFER: usize = 64 << 10;
+/// Turns of `write_timeout` that a client that was told to go has for what it still takes.
+const PARTING_TURNS: u32 = 10;
 /// Waited for until streams that lost their connection have noticed, and a goodbye is written.
 const PARTING: Duration = Duration::from_secs(2);
 
@@ -144,17 +146,22 @@ async fn run<A: App>(
     };
     tokio::pin!(old);
     loop {
-        // Who was told to go may still be taking answers that h2 holds for it.
-        let idle_max = if leaving.is_some() { door.limits.write_timeout } else { door.limits.connection_idle };
+        let stays = leaving.is_none();
         let quiet = async {
             streams.none().await;
-            let mut before = None;
-            while before != Some(meter.written()) {
-                before = Some(meter.written());
-                tokio::time::sleep(idle_max).await;
+            if stays {
+                return tokio::time::sleep(door.limits.connection_idle).await;
+            }
+            // Who was told to go may still be taking answers that h2 holds for it. Not for ever: answers
+            // to pings are taken, too.
+            for _ in 0..PARTING_TURNS {
+                let before = meter.written();
+                tokio::time::sleep(door.limits.write_timeout).await;
+                if meter.written() == before {
+                    return;
+                }
             }
         };
-        let stays = leaving.is_none();
         let told = tokio::select! {
             biased;
             () = closed(&mut closing), if stays => Closed::Draining,
