@@ -38,9 +38,9 @@ const UNIX_MODE: u32 = 0o660;
 /// Connections that wait to be accepted, as the standard library has it.
 const UNIX_BACKLOG: i32 = 128;
 
-/// A silent connection is probed after this, and so often: a client that waits for a whole answer
-/// sends nothing for minutes, and what stands between would forget it (after 350 s on AWS, 4 min on
-/// Azure, by their documentation); one that has vanished is noticed.
+/// A silent connection is probed after this, and so often: a client that waits for a whole answer, and
+/// a model that thinks, send nothing for minutes, and what stands between would forget the connection
+/// (after 350 s on AWS, 4 min on Azure, by their documentation); a peer that has vanished is noticed.
 const PROBE_AFTER: Duration = Duration::from_secs(45);
 const PROBE_EVERY: Duration = Duration::from_secs(15);
 const PROBES: u32 = 4;
@@ -412,8 +412,9 @@ async fn begins(stream: &mut TcpStream, first: &mut [u8; PREFACE.len()]) -> Resu
     Ok(came)
 }
 
-/// A socket that refuses these carries bytes all the same.
-fn prepare(stream: &TcpStream) {
+/// Sets what every connection has, to clients and to providers. A socket that refuses it carries bytes
+/// all the same.
+pub fn prepare(stream: &TcpStream) {
     // Frames go out as they come; without it each waits for the one before to be taken.
     let _ = stream.set_nodelay(true);
     let probes = TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_EVERY).with_retries(PROBES);

@@ -15,6 +15,6 @@ mod wire;
 
 pub use close::Closed;
 pub use guard::refuse_foreign;
-pub use listen::{App, Bound, DoorLimits, Places, Protocol, bind, bind_unix, open};
+pub use listen::{App, Bound, DoorLimits, Places, Protocol, bind, bind_unix, open, prepare};
 pub use session::{Answer, BodyError, Malformed, SendError, Session};
 pub use tls::{Certificate, CertificateError};

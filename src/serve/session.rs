@@ -6,7 +6,7 @@
 
 use super::close::Closed;
 use super::listen::DoorLimits;
-use super::wire::{HeadOver, Meter, Wire};
+use super::wire::{HeadOver, LINGER_IDLE, LINGER_MAX, Meter, Wire};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use pingora_core::apps::{HttpPersistentSettings, ReusedHttpStream};
@@ -23,11 +23,6 @@ use tokio::sync::watch;
 /// Written at most this much at a time, so that a slow reader shows progress
 /// within the write timeout (16 KiB in 30 s is 546 bytes a second).
 const PIECE: usize = 16 << 10;
-/// What is left of an upload that was answered early is read for this long in
-/// all, and for this long without a byte: a connection that is closed with
-/// unread bytes is reset, and the answer may be lost with it.
-const LINGER_MAX: Duration = Duration::from_secs(5);
-const LINGER_IDLE: Duration = Duration::from_secs(1);
 
 /// Room made for a body before a byte of it came.
 const BODY_FIRST: usize = 64 << 10;
@@ -319,10 +314,8 @@ impl Session {
         if self.awaits_continue {
             self.awaits_continue = false;
             let said = within(self.limits.write_timeout, Box::pin(self.inner.write_continue_response())).await;
-            match said {
-                Some(said) => drop(said.map_err(|_| BodyError::Gone)?),
-                None => return Err(BodyError::Gone),
-            }
+            // A client that does not even take these words is there, and stands still.
+            said.ok_or(BodyError::Stalled(self.limits.write_timeout))?.map_err(|_| BodyError::Gone)?;
         }
         let DoorLimits { body_timeout, body_rate_min, .. } = self.limits;
         let began = Instant::now();

@@ -26,11 +26,11 @@ use tokio_rustls::server::TlsStream;
 
 /// Bytes gathered for one write.
 const WRITE_BUFFER: usize = 8 << 10;
-/// What is left of a head that was refused is read for this long in all, and for
-/// this long without a byte: a connection that is closed with unread bytes is
-/// reset, and the answer may be lost with it.
-const LINGER_MAX: Duration = Duration::from_secs(5);
-const LINGER_IDLE: Duration = Duration::from_secs(1);
+/// What is left of a head that was refused, or of an upload that was answered early, is
+/// read for this long in all, and for this long without a byte: a connection that is closed
+/// with unread bytes is reset, and the answer may be lost with it.
+pub(super) const LINGER_MAX: Duration = Duration::from_secs(5);
+pub(super) const LINGER_IDLE: Duration = Duration::from_secs(1);
 
 /// No bound.
 const FREE: usize = usize::MAX;

@@ -1,6 +1,6 @@
 //! The ways to a provider: HTTP/2, certificates of one's own, proxies, Unix sockets, age.
 
-use crate::support::{Authority, Client, Folder, Front, House, Process, chat, closed_port, installed, within};
+use crate::support::{Authority, Client, Folder, Front, House, Process, chat, closed_port, frame, installed, within};
 use serde_json::Value;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -205,11 +205,6 @@ async fn scripted(answers: Vec<Vec<u8>>) -> (u16, tokio::task::JoinHandle<usize>
 }
 
 const SETTINGS: u8 = 4;
-
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).expect("small").to_be_bytes();
-    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_what_a_server_did_nothing_with_is_sent_again() {

@@ -3,6 +3,7 @@
 use super::Fault;
 use super::raw::{RawDeadline, RawDeadlines, RawGateway};
 use crate::domain::deadline::{Clock, LimitSource};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// More threads than this are a slip of the pen.
@@ -233,29 +234,29 @@ fn wait(name: &str, text: Option<&str>, default: Duration, faults: &mut Vec<Faul
 }
 
 fn count(name: &str, value: Option<u64>, default: usize, max: usize, faults: &mut Vec<Fault>) -> usize {
-    let Some(value) = value else { return default };
-    match usize::try_from(value) {
-        Ok(value) if (1..=max).contains(&value) => value,
-        _ => {
-            faults.push(Fault::new(
-                format!("gateway.{name}"),
-                format!("{value} is out of range"),
-                format!("write a number from 1 to {max}"),
-            ));
-            default
-        }
-    }
+    ranged(name, value, default, 1..=max, "", faults)
 }
 
 fn bytes(name: &str, value: Option<u64>, default: usize, max: usize, faults: &mut Vec<Fault>) -> usize {
+    ranged(name, value, default, 1024..=max, " bytes", faults)
+}
+
+fn ranged(
+    name: &str,
+    value: Option<u64>,
+    default: usize,
+    range: RangeInclusive<usize>,
+    unit: &str,
+    faults: &mut Vec<Fault>,
+) -> usize {
     let Some(value) = value else { return default };
     match usize::try_from(value) {
-        Ok(value) if (1024..=max).contains(&value) => value,
+        Ok(value) if range.contains(&value) => value,
         _ => {
             faults.push(Fault::new(
                 format!("gateway.{name}"),
-                format!("{value} bytes is out of range"),
-                format!("write a number from 1024 to {max}"),
+                format!("{value}{unit} is out of range"),
+                format!("write a number from {} to {}", range.start(), range.end()),
             ));
             default
         }

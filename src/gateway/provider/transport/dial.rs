@@ -6,11 +6,11 @@
 use super::line::{Io, Line};
 use crate::domain::failure::Observation;
 use crate::gateway::settings::{ClientTls, Endpoint, HttpVersion, Proxy, Reach};
+use crate::serve::prepare;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use parking_lot::Mutex;
 use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, CertificateError};
-use socket2::{SockRef, TcpKeepalive};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -27,12 +27,6 @@ const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 /// And this long after it took a connection and has not come to an end with TLS: one behind
 /// which nobody answers.
 const NEXT_HANDSHAKE: Duration = Duration::from_secs(1);
-/// A silent connection is probed after this, and so often: a model may think
-/// for longer than the 350 s after which load balancers forget a connection
-/// (AWS and Azure document 350 s and 4 min), and a dead peer is told by it.
-const PROBE_AFTER: Duration = Duration::from_secs(45);
-const PROBE_EVERY: Duration = Duration::from_secs(15);
-const PROBES: u32 = 4;
 /// The head of a proxy's answer.
 const TUNNEL_HEAD_MAX: usize = 8 << 10;
 const TUNNEL_HEADERS_MAX: usize = 64;
@@ -176,7 +170,8 @@ async fn connect(
         let who = if reach.proxy.is_some() { "the proxy" } else { "it" };
         let stream = TcpStream::connect(addr).await.map_err(|error| refused(&error, who))?;
         *taken.lock() = Some(Instant::now());
-        within(Io::Tcp(prepared(stream)), reach, older).await
+        prepare(&stream);
+        within(Io::Tcp(stream), reach, older).await
     };
     (outcome.await, addr)
 }
@@ -215,14 +210,6 @@ fn interleaved(addrs: Vec<SocketAddr>) -> Vec<SocketAddr> {
     }
     out.extend(second);
     out
-}
-
-fn prepared(stream: TcpStream) -> TcpStream {
-    // A socket that refuses them still carries bytes.
-    let _ = stream.set_nodelay(true);
-    let probes = TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_EVERY).with_retries(PROBES);
-    let _ = SockRef::from(&stream).set_tcp_keepalive(&probes);
-    stream
 }
 
 fn refused(error: &std::io::Error, who: &str) -> Observation {
