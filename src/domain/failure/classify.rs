@@ -176,7 +176,7 @@ fn observation_facts(evidence: &Evidence, facts: &mut Vec<Fact>) {
             facts.push(detail(text));
         }
         Observation::Broken { errno } => facts.push(errno.map_or(Fact::ClosedByTarget, errno_fact)),
-        Observation::StreamReset { code } => facts.push(http2_fact(*code)),
+        Observation::StreamReset { code, name } => facts.push(Fact::Http2 { code: *code, name: name.clone() }),
         Observation::Refused { .. } | Observation::ErrorFrame { .. } | Observation::ErrorPayload { .. } => {
             refusal_facts(evidence, facts);
         }
@@ -219,28 +219,6 @@ fn errno_fact(errno: i32) -> Fact {
     let text = std::io::Error::from_raw_os_error(errno).to_string();
     let name = text.split(" (os error").next().unwrap_or_default().to_owned();
     Fact::Errno { errno, name }
-}
-
-/// The names of RFC 9113, section 7.
-fn http2_fact(code: u32) -> Fact {
-    const NAMES: [&str; 14] = [
-        "NO_ERROR",
-        "PROTOCOL_ERROR",
-        "INTERNAL_ERROR",
-        "FLOW_CONTROL_ERROR",
-        "SETTINGS_TIMEOUT",
-        "STREAM_CLOSED",
-        "FRAME_SIZE_ERROR",
-        "REFUSED_STREAM",
-        "CANCEL",
-        "COMPRESSION_ERROR",
-        "CONNECT_ERROR",
-        "ENHANCE_YOUR_CALM",
-        "INADEQUATE_SECURITY",
-        "HTTP_1_1_REQUIRED",
-    ];
-    let name = NAMES.get(code as usize).copied().unwrap_or("UNKNOWN");
-    Fact::Http2 { code, name: name.to_owned() }
 }
 
 const fn raw_of(evidence: &Evidence) -> Raw {

@@ -176,6 +176,7 @@ pub enum Observation {
     /// error code (RFC 9113, section 7).
     StreamReset {
         code: u32,
+        name: String,
     },
     Refused {
         kind: RefusalKind,

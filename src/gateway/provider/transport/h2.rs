@@ -297,7 +297,7 @@ fn broke_by(fault: &h2::Error) -> Observation {
         Some(reason) if fault.is_library() => {
             Observation::Garbled { detail: format!("the answer breaks HTTP/2 ({reason:?})") }
         }
-        Some(reason) => Observation::StreamReset { code: reason.into() },
+        Some(reason) => Observation::StreamReset { code: reason.into(), name: format!("{reason:?}") },
         None => Observation::Broken { errno: None },
     }
 }
