@@ -8,6 +8,7 @@ use crate::gateway::plan::plan;
 use crate::gateway::provider::catalog::Catalog;
 use crate::sim::{Sim, SimSettings};
 use crate::telemetry::{LogFormat, init_logs};
+use crate::wire::dialect::Dialect;
 use anyhow::{Context as _, Result, bail};
 use clap::{CommandFactory as _, Parser, Subcommand};
 use std::net::SocketAddr;
@@ -43,9 +44,12 @@ enum Command {
     CheckConfig,
     /// Which task, which targets, which clocks, and why, without sending.
     Plan {
-        /// A chat-completions request body.
+        /// A request body.
         #[arg(long, value_name = "FILE")]
         request: PathBuf,
+        /// The dialect that it is written in: chat, messages or responses.
+        #[arg(long, value_name = "DIALECT", default_value = "chat", value_parser = dialect)]
+        dialect: Dialect,
         /// The task, as the header `x-tautline-task` would say it.
         #[arg(long)]
         task: Option<String>,
@@ -99,8 +103,8 @@ fn run(cli: Cli) -> Result<ExitCode> {
                 }
             }
         }
-        Command::Plan { request, task, json } => {
-            return print_plan(cli.config.as_deref(), &request, task.as_deref(), json);
+        Command::Plan { request, dialect, task, json } => {
+            return print_plan(cli.config.as_deref(), (&request, dialect), task.as_deref(), json);
         }
         Command::Explain { id, json } => {
             let loaded = match configured(cli.config.as_deref())? {
@@ -205,7 +209,17 @@ async fn simulate(listen: SocketAddr) -> Result<()> {
     Ok(())
 }
 
-fn print_plan(config: Option<&Path>, request: &Path, task: Option<&str>, json: bool) -> Result<ExitCode> {
+fn dialect(word: &str) -> Result<Dialect, String> {
+    let known = Dialect::ALL.iter().copied().find(|dialect| dialect.as_str() == word);
+    known.ok_or_else(|| format!("there are {}", Dialect::ALL.iter().map(|d| d.as_str()).collect::<Vec<_>>().join(", ")))
+}
+
+fn print_plan(
+    config: Option<&Path>,
+    (request, dialect): (&Path, Dialect),
+    task: Option<&str>,
+    json: bool,
+) -> Result<ExitCode> {
     let Some(loaded) = configured(config)? else { bail!("there is no {DEFAULT_FILE} here; name one with --config") };
     let settings = &loaded.gateway;
     let body = std::fs::read(request).with_context(|| format!("failed to read {}", request.display()))?;
@@ -213,7 +227,7 @@ fn print_plan(config: Option<&Path>, request: &Path, task: Option<&str>, json: b
     if let Some(task) = task {
         headers.insert("x-tautline-task", task.parse().context("the task is no header value")?);
     }
-    let understood = match intake(settings, &Catalog::default(), &OnDemand::default(), &headers, &body) {
+    let understood = match intake(settings, &Catalog::default(), &OnDemand::default(), &headers, dialect, &body) {
         Ok(understood) => understood,
         Err(refused) => {
             println!("refused: {}", explain::refusal(&refused.observation));
@@ -232,14 +246,14 @@ fn print_plan(config: Option<&Path>, request: &Path, task: Option<&str>, json: b
         println!(
             "{}",
             serde_json::json!({
-                "model": understood.chat.model, "route": understood.route, "task": understood.task,
+                "model": understood.asked.model, "route": understood.route, "task": understood.task,
                 "task_reason": understood.task_reason, "plan": record,
             })
         );
     } else {
         println!(
             "model \"{}\" → route \"{}\", task \"{}\" ({})",
-            understood.chat.model,
+            understood.asked.model,
             understood.route,
             understood.task,
             explain::task_reason(understood.task_reason)

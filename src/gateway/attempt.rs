@@ -17,7 +17,8 @@ use crate::gateway::events::Bound;
 use crate::gateway::journal::Entry;
 use crate::gateway::provider::pace::{Fired, Pace};
 use crate::gateway::provider::transport::{Marks, Outgoing, Stage, Transport, Upstream};
-use crate::wire::chat::{ChunkFacts, ChunkReader, Finish, read_chunk};
+use crate::wire::chat::{ChunkReader, read_chunk};
+use crate::wire::facts::{Finish, FrameFacts};
 use crate::wire::sse::{SseDecoder, SseFrame};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -417,7 +418,7 @@ impl Attempt {
         Ok(())
     }
 
-    fn note(&mut self, facts: &ChunkFacts, now: Instant) {
+    fn note(&mut self, facts: &FrameFacts, now: Instant) {
         for index in facts.choices.iter() {
             if !self.choices.iter().any(|(known, _)| *known == index) && self.choices.len() < 1024 {
                 self.choices.push((index, None));

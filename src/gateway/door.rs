@@ -20,6 +20,7 @@ use crate::gateway::state::Gateway;
 use crate::serve::{Answer, App, Closed, Malformed, Session};
 use crate::telemetry::Raised;
 use crate::wire::chat::{ModelEntry, model_list};
+use crate::wire::dialect::Dialect;
 use crate::wire::redact::redact;
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE};
@@ -136,7 +137,7 @@ impl Door {
         let Asked { mut open, reply: headers, headers: client_headers, denied } = self.open(session, path);
         let wrong_method = path == CHAT && *session.method() != Method::POST;
         let refused = match self.accept(session, path, &mut open, client_headers, denied).await {
-            Ok(admitted) => match begin(gateway, admitted, open) {
+            Ok(admitted) => match begin(gateway, Dialect::Chat, admitted, open) {
                 Ok(begun) => return Some((begun, headers)),
                 Err(answer) => answer,
             },

@@ -22,6 +22,7 @@ use crate::gateway::plan::{Itinerary, Step, plan};
 use crate::gateway::settings::{Auth, Settings};
 use crate::gateway::settle::{Open, fixed_answer, ms};
 use crate::gateway::state::Gateway;
+use crate::wire::dialect::Dialect;
 use futures_util::future::BoxFuture;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -95,11 +96,16 @@ pub struct Begun {
 ///
 /// # Errors
 /// The answer to a request that was refused before any attempt.
-pub fn begin(gateway: &Arc<Gateway>, admitted: Admitted, mut open: Open) -> Result<Begun, ErrorAnswer> {
+pub fn begin(
+    gateway: &Arc<Gateway>,
+    dialect: Dialect,
+    admitted: Admitted,
+    mut open: Open,
+) -> Result<Begun, ErrorAnswer> {
     let began = Instant::now();
     let settings = gateway.settings();
     let Admitted { headers, body } = admitted;
-    let request = match intake(&settings, &gateway.catalog, &gateway.on_demand, &headers, &body) {
+    let request = match intake(&settings, &gateway.catalog, &gateway.on_demand, &headers, dialect, &body) {
         Ok(request) => request,
         Err(refused) => {
             open.record.model.clone_from(&refused.model);
@@ -109,8 +115,8 @@ pub fn begin(gateway: &Arc<Gateway>, admitted: Admitted, mut open: Open) -> Resu
             return Err(refuse(open, refused.observation));
         }
     };
-    let chat = &request.chat;
-    open.identify(&chat.model, &request.route, &request.task, request.task_reason, chat.stream);
+    let asked = &request.asked;
+    open.identify(&asked.model, &request.route, &request.task, request.task_reason, asked.stream);
     let itinerary = match plan(&request.plan_input(&settings)) {
         Ok(itinerary) => itinerary,
         Err(unplanned) => {
@@ -125,7 +131,7 @@ pub fn begin(gateway: &Arc<Gateway>, admitted: Admitted, mut open: Open) -> Resu
     open.follow(journal.clone());
     let own_work = open.own_work();
     own_work.fetch_add(u64::try_from(began.elapsed().as_nanos()).unwrap_or(0), Ordering::Relaxed);
-    let delivery = Delivery { stream: chat.stream, report: request.report };
+    let delivery = Delivery { stream: asked.stream, report: request.report };
     let span = ExchangeSpan { record: &open.record }.open();
     let walk = Box::new(Walk {
         running: gateway.lifecycle.enter(),
@@ -233,7 +239,7 @@ impl Walk {
 
     /// A line for those who asked for a report.
     fn note(&self, text: impl FnOnce() -> String) {
-        if self.request.report && self.request.chat.stream {
+        if self.request.report && self.request.asked.stream {
             self.journal.append([Entry::Note(text())]);
         }
     }

@@ -13,7 +13,8 @@ use crate::gateway::provider::catalog::Catalog;
 use crate::gateway::settings::{
     Capabilities, Deadlines, Params, Provider, RouteKind, Settings, Target, built_in, nearest,
 };
-use crate::wire::chat::{ChatRequest, Need};
+use crate::wire::dialect::Dialect;
+use crate::wire::request::{Asked, Need};
 use http::HeaderMap;
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -26,7 +27,7 @@ const ON_DEMAND_MAX: usize = 256;
 /// A request that was understood.
 #[derive(Debug)]
 pub struct Request {
-    pub chat: ChatRequest,
+    pub asked: Asked,
     pub route: RouteName,
     pub task: Task,
     pub task_reason: TaskReason,
@@ -50,10 +51,10 @@ impl Request {
         PlanInput {
             candidates: &self.candidates,
             needs: &self.needs,
-            input_tokens: self.chat.input_tokens(),
-            input_tokens_least: self.chat.input_tokens_least(),
-            output_tokens_max: self.chat.output_tokens_max,
-            stream: self.chat.stream,
+            input_tokens: self.asked.input_tokens(),
+            input_tokens_least: self.asked.input_tokens_least(),
+            output_tokens_max: self.asked.particulars.output_tokens_max,
+            stream: self.asked.stream,
             global: &settings.deadlines,
             task: &self.task_deadlines,
             budget: self.budget,
@@ -82,7 +83,7 @@ struct Kept {
     targets: HashMap<String, (u64, Arc<Target>)>,
 }
 
-/// Understands a chat request.
+/// Understands a request.
 ///
 /// # Errors
 /// [`Refused`] with what is wrong and as much of the request as was read.
@@ -91,9 +92,10 @@ pub fn intake(
     catalog: &Catalog,
     on_demand: &OnDemand,
     headers: &HeaderMap,
+    dialect: Dialect,
     body: &[u8],
 ) -> Result<Request, Box<Refused>> {
-    let chat = ChatRequest::parse(body).map_err(|invalid| {
+    let asked = Asked::parse(dialect, body).map_err(|invalid| {
         Box::new(Refused {
             observation: Observation::Invalid { field: invalid.field, offset: invalid.offset, detail: invalid.detail },
             model: String::new(),
@@ -105,20 +107,20 @@ pub fn intake(
     let refused = |observation, route: &str, task: &str| {
         Box::new(Refused {
             observation,
-            model: chat.model.clone(),
+            model: asked.model.clone(),
             route: route.to_owned(),
             task: task.to_owned(),
-            stream: chat.stream,
+            stream: asked.stream,
         })
     };
-    let named = name(settings, &chat.model).map_err(|observation| refused(observation, "", ""))?;
-    let (task, task_reason, drop_metadata_task) =
-        task(settings, &named, headers, &chat).map_err(|observation| refused(observation, named.route.as_str(), ""))?;
+    let named = name(settings, &asked.model).map_err(|observation| refused(observation, "", ""))?;
+    let (task, task_reason, drop_metadata_task) = task(settings, &named, headers, &asked)
+        .map_err(|observation| refused(observation, named.route.as_str(), ""))?;
     let budget =
         timeout_header(headers).map_err(|observation| refused(observation, named.route.as_str(), task.as_str()))?;
-    let candidates = candidates(settings, catalog, on_demand, &named, &task, &chat.model)
+    let candidates = candidates(settings, catalog, on_demand, &named, &task, &asked.model)
         .map_err(|observation| refused(observation, named.route.as_str(), task.as_str()))?;
-    let mut needs = chat.needs.clone();
+    let mut needs = asked.particulars.needs.clone();
     // On a route that is not by task, a task only labels.
     let by_task = matches!(named.kind, RouteKind::ByTask { .. });
     if by_task && task.as_str() == "search" && !needs.contains(&Need::Web) {
@@ -140,7 +142,7 @@ pub fn intake(
         budget,
         report: headers.get("x-tautline-report").is_some_and(|value| value == "1"),
         needs,
-        chat,
+        asked,
     })
 }
 
@@ -200,10 +202,10 @@ fn task(
     settings: &Settings,
     named: &Named<'_>,
     headers: &HeaderMap,
-    chat: &ChatRequest,
+    asked: &Asked,
 ) -> Result<(Task, TaskReason, bool), Observation> {
     let known = |name: &str| settings.tasks.get(name).map(|task| task.task.clone());
-    let from_metadata = chat.metadata_task.as_deref().and_then(known);
+    let from_metadata = asked.metadata_task.as_deref().and_then(known);
     let ours = from_metadata.is_some();
     let unknown = |field: &str, asked: &str| Observation::Invalid {
         field: Some(field.to_owned()),

@@ -9,7 +9,7 @@ use crate::domain::failure::Observation;
 use crate::domain::record::{PlanClock, PlanRecord, PlanRejection, PlanStep};
 use crate::gateway::provider::pace::Limits;
 use crate::gateway::settings::{Deadlines, Limit, Target};
-use crate::wire::chat::Need;
+use crate::wire::request::Need;
 use std::sync::Arc;
 use std::time::Duration;
 

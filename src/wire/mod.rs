@@ -1,13 +1,20 @@
 //! Bytes to meaning and back, without I/O.
 //!
-//! Owns server-sent events, strict JSON, and the OpenAI chat dialect: what its
-//! requests ask for, what its chunks hold, what its refusals mean, and the
-//! codings of bodies. Refuses
+//! Owns server-sent events, strict JSON, the dialects (chat, messages,
+//! responses) with the model that translation goes through, what refusals mean,
+//! and the codings of bodies. Refuses
 //! sockets, clocks and policy. Invariant: no input, however hostile, makes it
 //! panic or hold more than its bound.
 
+pub mod canon;
 pub mod chat;
+pub mod dialect;
+pub mod facts;
 pub mod inflate;
+pub mod messages;
 pub mod redact;
+pub mod refusal;
+pub mod request;
+pub mod responses;
 pub mod sse;
 pub mod strict;

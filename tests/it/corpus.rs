@@ -7,10 +7,11 @@ use fastrand::Rng;
 use std::io::Read as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
-use tautline::wire::chat::{
-    Assembler, ChatRequest, Rewrite, chunks_of_whole, read_chunk, read_error_fields, read_whole,
-};
+use tautline::wire::chat::{Assembler, chunks_of_whole, read_chunk, read_whole};
+use tautline::wire::dialect::Dialect;
 use tautline::wire::inflate::{Coding, Inflate};
+use tautline::wire::refusal::read_error_fields;
+use tautline::wire::request::{Asked, Rewrite};
 use tautline::wire::sse::{SseDecoder, SseFrame};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -69,7 +70,7 @@ fn frames(bytes: &[u8], step: usize) -> Vec<SseFrame> {
 /// One input through all that reads what strangers wrote.
 fn through(name: &str, bytes: &[u8]) {
     let began = Instant::now();
-    if let Ok(request) = ChatRequest::parse(bytes) {
+    if let Ok(request) = Asked::parse(Dialect::Chat, bytes) {
         let set = [("store".to_owned(), serde_json::json!(false))];
         let rename = [("max_tokens".to_owned(), "max_completion_tokens".to_owned())];
         let how = Rewrite {

@@ -11,6 +11,7 @@ use tautline::gateway::journal::{Ending, Entry, Reader};
 use tautline::gateway::settle::{Open, Opening};
 use tautline::sim::{Ended, answer_text};
 use tautline::wire::chat::Assembler;
+use tautline::wire::dialect::Dialect;
 
 const PROMPT: &str = "why do ropes go slack?";
 
@@ -337,7 +338,7 @@ async fn a_driver_outlives_its_session_and_a_second_reader_gets_the_whole_answer
     let open = Open::new(opening, &gateway.settling);
     let body = chat("m", true).to_string();
     let admitted = Admitted { headers: http::HeaderMap::new(), body: body.into() };
-    let begun = exchange::begin(gateway, admitted, open).expect("planned");
+    let begun = exchange::begin(gateway, Dialect::Chat, admitted, open).expect("planned");
     let mut driver = begun.driver;
     // The first session polls the driver inline and reads some frames.
     let mut first = begun.journal.attach(0).expect("new");

@@ -3,8 +3,10 @@
 use crate::domain::failure::{Observation, RefusalKind};
 use crate::gateway::provider::pace::Fired;
 use crate::gateway::provider::transport::Upstream;
-use crate::wire::chat::{ErrorFields, Finish, WholeFacts, duration_text_ms, read_refusal, read_whole};
+use crate::wire::chat::read_whole;
+use crate::wire::facts::{Finish, WholeFacts};
 use crate::wire::redact::mask_quotes;
+use crate::wire::refusal::{ErrorFields, duration_text_ms, read_refusal};
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue};

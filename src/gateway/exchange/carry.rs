@@ -51,7 +51,7 @@ impl Walk {
             limit: step.limits.first_token,
             waited,
             key,
-            input_tokens: self.request.chat.input_tokens(),
+            input_tokens: self.request.asked.input_tokens(),
         };
         self.open.begin_attempt(&step.target, begun);
         let attempts = self.open.record.attempts.len() + 1;
@@ -89,7 +89,7 @@ impl Walk {
 
     fn spec(&self, step: &Step, form: &Form, picked: Picked, first_target: bool) -> AttemptSpec {
         let bounds = &self.settings.bounds;
-        let chat = &self.request.chat;
+        let asked = &self.request.asked;
         AttemptSpec {
             target: step.target.clone(),
             limits: step.limits,
@@ -97,8 +97,8 @@ impl Walk {
             frame_bytes_max: bounds.frame_bytes_max,
             output_bytes_max: bounds.output_bytes_max,
             streams: form.streams,
-            swallow_usage: chat.stream && !chat.include_usage,
-            choices: chat.n,
+            swallow_usage: asked.stream && !asked.particulars.include_usage,
+            choices: asked.particulars.n,
             first_target,
             pristine: form.rewritten.pristine,
             forwards_client_auth: picked == Picked::Client,
@@ -177,9 +177,9 @@ impl Walk {
 
     /// An unstreamed answer: as it is, or, for a client that streams, as chunks.
     pub(super) fn whole(&self, body: bytes::Bytes) {
-        let chat = &self.request.chat;
-        if chat.stream {
-            self.journal.append(chunks_of_whole(&body, chat.include_usage).into_iter().map(Entry::Frame));
+        let asked = &self.request.asked;
+        if asked.stream {
+            self.journal.append(chunks_of_whole(&body, asked.particulars.include_usage).into_iter().map(Entry::Frame));
         } else {
             self.journal.append([Entry::Whole(body)]);
         }

@@ -6,7 +6,7 @@ use crate::domain::record::{AttemptOutcome, Outcome};
 use crate::gateway::attempt::Good;
 use crate::gateway::journal::{Ending, Entry};
 use crate::gateway::settle::{Settlement, Verdicts, bill, error_answer};
-use crate::wire::chat::Finish;
+use crate::wire::facts::Finish;
 use std::time::Instant;
 
 impl Walk {

@@ -7,7 +7,7 @@ use crate::domain::record::Purpose;
 use crate::gateway::attempt::Interrupted;
 use crate::gateway::plan::Step;
 use crate::gateway::provider::pool::{Picked, Quirk};
-use crate::wire::chat::{Rewrite, Rewritten};
+use crate::wire::request::{Rewrite, Rewritten};
 use std::time::{Duration, Instant};
 
 /// A jittered repeat waits at most this long.
@@ -127,10 +127,10 @@ impl Walk {
 
     /// A refusal of `stream` or `stream_options` that the client did not ask for.
     fn ours(&self, form: &Form, interrupted: &Interrupted) -> Option<Quirk> {
-        let chat = &self.request.chat;
+        let asked = &self.request.asked;
         match interrupted.names_streaming {
-            Some("stream_options") if form.asks_usage && !chat.include_usage => Some(Quirk::StreamOptions),
-            Some("stream") if form.streams && !chat.stream => Some(Quirk::Stream),
+            Some("stream_options") if form.asks_usage && !asked.particulars.include_usage => Some(Quirk::StreamOptions),
+            Some("stream") if form.streams && !asked.stream => Some(Quirk::Stream),
             _ => None,
         }
     }
@@ -155,12 +155,14 @@ impl Walk {
 
     /// How the request is put to this target.
     fn form(&self, step: &Step) -> Form {
-        let (chat, target, now) = (&self.request.chat, &step.target, Instant::now());
+        let (asked, target, now) = (&self.request.asked, &step.target, Instant::now());
         let memory = &self.gateway.memory;
-        let unstreamed = chat.unstreamable || !target.stream_upstream || memory.knows(target, Quirk::Stream, now);
-        let streams = chat.stream || !unstreamed;
-        let asks_usage = streams && (chat.include_usage || !memory.knows(target, Quirk::StreamOptions, now));
-        let rewritten = chat.rewrite(&Rewrite {
+        let unstreamed =
+            asked.particulars.unstreamable || !target.stream_upstream || memory.knows(target, Quirk::Stream, now);
+        let streams = asked.stream || !unstreamed;
+        let asks_usage =
+            streams && (asked.particulars.include_usage || !memory.knows(target, Quirk::StreamOptions, now));
+        let rewritten = asked.rewrite(&Rewrite {
             model: &target.model,
             stream: streams,
             ask_usage: asks_usage,

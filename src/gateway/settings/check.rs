@@ -10,7 +10,7 @@ use crate::domain::task::Task;
 use crate::domain::usage::Price;
 use crate::gateway::access::{Access, KeyHash};
 use crate::gateway::forwarded::TrustedProxies;
-use crate::wire::chat::Need;
+use crate::wire::request::Need;
 use ipnet::IpNet;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};

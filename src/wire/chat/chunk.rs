@@ -5,102 +5,42 @@
 //! OpenAI API reference, "The chat completion chunk object"; `reasoning_content`
 //! (DeepSeek, vLLM) and `reasoning` (OpenRouter, Groq) by their own references.
 
-use super::refusal::{ErrorFields, read_error_fields};
 use crate::domain::usage::Usage;
+use crate::wire::facts::{Finish, FrameFacts, WholeFacts};
+use crate::wire::refusal::read_error_fields;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use std::fmt;
 use std::ops::Range;
 
-/// How a choice said it ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Finish {
-    Stop,
-    Length,
-    ContentFilter,
-    ToolCalls,
-    Other,
-}
-
-/// What one chunk told.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct ChunkFacts {
-    /// Deltas with content: text, reasoning, tool call, refusal or audio.
-    pub contents: u32,
-    /// Of those, the ones that are an answer (not reasoning).
-    pub answers: u32,
-    /// `(choice index, finish)` of each choice that ended here.
-    pub finished: Vec<(u32, Finish)>,
-    /// Choice indexes seen.
-    pub choices: Indexes,
-    pub usage: Option<Usage>,
-    /// A usage frame: usage and no choices.
-    pub usage_only: bool,
-    pub error: Option<ErrorFields>,
-}
-
-/// Indexes of choices; nearly every chunk has one.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Indexes {
-    first: Option<u32>,
-    others: Vec<u32>,
-}
-
-impl Indexes {
-    pub(super) fn is_one(&self) -> bool {
-        self.first.is_some() && self.others.is_empty()
-    }
-
-    fn push(&mut self, index: u32) {
-        match self.first {
-            None => self.first = Some(index),
-            Some(_) => self.others.push(index),
-        }
-    }
-
-    pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
-        self.first.into_iter().chain(self.others.iter().copied())
-    }
-}
-
-/// What a whole, unstreamed answer told.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct WholeFacts {
-    pub choices: usize,
-    pub has_answer: bool,
-    pub finish: Option<Finish>,
-    pub usage: Option<Usage>,
-    pub error: Option<ErrorFields>,
-}
-
 /// Reads a `data:` payload.
 ///
 /// # Errors
 /// A sentence saying why it is not a chunk of this dialect.
-pub fn read_chunk(payload: &[u8]) -> Result<ChunkFacts, String> {
+pub fn read_chunk(payload: &[u8]) -> Result<FrameFacts, String> {
     read_with_text(payload).map(|(facts, _)| facts)
 }
 
 /// [`read_chunk`], and where in the payload the text of its last choice stands
 /// if it has one in which nothing is escaped.
-pub(super) fn read_with_text(payload: &[u8]) -> Result<(ChunkFacts, Option<Range<usize>>), String> {
+pub(super) fn read_with_text(payload: &[u8]) -> Result<(FrameFacts, Option<Range<usize>>), String> {
     let text = std::str::from_utf8(payload)
         .map_err(|error| format!("a frame is not valid UTF-8 at byte {}", error.valid_up_to()))?;
     let chunk: Chunk<'_> = serde_json::from_str(text).map_err(|error| not_a_chunk(&error))?;
     if chunk.error.is_some_and(|error| error.get() != "null") || chunk.object.is_some_and(|object| object.is_error) {
-        return Ok((ChunkFacts { error: Some(read_error_fields(payload)), ..ChunkFacts::default() }, None));
+        return Ok((FrameFacts { error: Some(read_error_fields(payload)), ..FrameFacts::default() }, None));
     }
     let usage = chunk.usage.map(Into::into);
     match chunk.choices {
         Some(Choices { facts, text }) => {
-            let usage_only = facts.choices.first.is_none() && usage.is_some();
+            let usage_only = facts.choices.is_empty() && usage.is_some();
             let text = text.map(|text| {
                 let start = text.as_ptr() as usize - payload.as_ptr() as usize;
                 start..start + text.len()
             });
-            Ok((ChunkFacts { usage, usage_only, ..facts }, text))
+            Ok((FrameFacts { usage, usage_only, ..facts }, text))
         }
-        None if usage.is_some() => Ok((ChunkFacts { usage, usage_only: true, ..ChunkFacts::default() }, None)),
+        None if usage.is_some() => Ok((FrameFacts { usage, usage_only: true, ..FrameFacts::default() }, None)),
         None => Err("a frame has neither choices, usage nor error".to_owned()),
     }
 }
@@ -201,7 +141,7 @@ struct Choice<'a> {
 
 /// A list of choices, added up as it is read.
 struct Choices<'a> {
-    facts: ChunkFacts,
+    facts: FrameFacts,
     text: Option<&'a str>,
 }
 
@@ -214,7 +154,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Choices<'a> {
                 f.write_str("a list of choices")
             }
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Choices<'de>, A::Error> {
-                let mut choices = Choices { facts: ChunkFacts::default(), text: None };
+                let mut choices = Choices { facts: FrameFacts::default(), text: None };
                 while let Some(choice) = list.next_element()? {
                     choices.add(choice);
                 }
@@ -414,7 +354,7 @@ impl<'de> Visitor<'de> for Look {
 mod tests {
     use super::*;
 
-    fn facts(text: &str) -> ChunkFacts {
+    fn facts(text: &str) -> FrameFacts {
         read_chunk(text.as_bytes()).expect("a chunk")
     }
 

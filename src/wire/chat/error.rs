@@ -1,7 +1,7 @@
 //! Errors as the OpenAI dialect writes them.
 
-use super::refusal::read_error_fields;
 use crate::wire::redact::redact;
+use crate::wire::refusal::read_error_fields;
 use bytes::Bytes;
 use serde::Serialize;
 

@@ -4,7 +4,8 @@
 //! differ from the one before in their text alone. Refuses to guess. Invariant:
 //! what is told of a chunk is what [`read_chunk`](super::read_chunk) tells of it.
 
-use super::chunk::{ChunkFacts, read_with_text};
+use super::chunk::read_with_text;
+use crate::wire::facts::FrameFacts;
 
 /// Bytes around a text that are kept for the next chunk.
 const AROUND_MAX: usize = 8 << 10;
@@ -20,7 +21,7 @@ struct Known {
     head: Vec<u8>,
     /// From the quotation mark behind it.
     tail: Vec<u8>,
-    facts: ChunkFacts,
+    facts: FrameFacts,
 }
 
 impl ChunkReader {
@@ -28,7 +29,7 @@ impl ChunkReader {
     ///
     /// # Errors
     /// As [`read_chunk`](super::read_chunk).
-    pub fn read(&mut self, payload: &[u8]) -> Result<ChunkFacts, String> {
+    pub fn read(&mut self, payload: &[u8]) -> Result<FrameFacts, String> {
         if let Some(Known { head, tail, facts }) = &self.0
             && let Some(rest) = payload.strip_prefix(head.as_slice())
             && let Some(text) = rest.strip_suffix(tail.as_slice())

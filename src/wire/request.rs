@@ -1,14 +1,16 @@
-//! What a chat request asks for, and how it is rewritten for a target.
+//! What a request asks for, and how it is rewritten for a target of its own dialect.
 //!
 //! Owns the reading of the body's top level and the few fields we act on.
 //! Refuses to judge anything else: an unknown field is the target's to take or
 //! refuse. Invariant: every value that is not ours to change is sent as the
 //! bytes it came in (`RawValue`), in the order it came in.
 
+use crate::wire::dialect::Dialect;
 use crate::wire::strict::{self, NotStrict};
+use crate::wire::{chat, messages, responses};
 use bytes::Bytes;
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use std::fmt;
 
@@ -60,32 +62,41 @@ impl From<NotStrict> for Invalid {
 /// A parsed body. Holds the body itself, so that any number of attempts can be
 /// made from it.
 #[derive(Debug, Clone)]
-pub struct ChatRequest {
+pub struct Asked {
     fields: Vec<(String, Box<RawValue>)>,
+    pub dialect: Dialect,
     pub model: String,
     pub stream: bool,
-    /// The client asked for a usage frame.
-    pub include_usage: bool,
-    pub needs: Vec<Need>,
     /// `metadata.task`, if it is a string.
     pub metadata_task: Option<String>,
-    /// Choices asked for.
+    pub particulars: Particulars,
+}
+
+/// What a dialect's own fields say, as far as we act on it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Particulars {
+    /// The client asked for a usage frame, or its dialect always has one.
+    pub include_usage: bool,
+    pub needs: Vec<Need>,
+    /// Choices asked for, at least 1.
     pub n: u32,
-    /// The answer cannot be streamed and assembled: audio, or several choices
-    /// with log-probabilities.
+    /// The answer cannot be streamed and assembled: audio, several choices with
+    /// log-probabilities, a background job.
     pub unstreamable: bool,
     /// Bytes of text in messages and tool definitions, the basis of estimates.
     pub text_bytes: u64,
-    /// `max_completion_tokens`, else `max_tokens`.
+    /// The client's own limit of the answer, in tokens.
     pub output_tokens_max: Option<u64>,
+    /// A field that only targets of this dialect can serve.
+    pub bound: Option<&'static str>,
 }
 
-impl ChatRequest {
+impl Asked {
     /// Reads a body of any origin.
     ///
     /// # Errors
     /// [`Invalid`] names the field and, where it is known, the byte.
-    pub fn parse(body: &[u8]) -> Result<Self, Invalid> {
+    pub fn parse(dialect: Dialect, body: &[u8]) -> Result<Self, Invalid> {
         strict::check(body)?;
         let Fields(fields) = serde_json::from_slice(body).map_err(|_| Invalid {
             field: None,
@@ -100,49 +111,39 @@ impl ChatRequest {
         if model.len() > MODEL_BYTES_MAX {
             return Err(bad("model", &format!("must have at most {MODEL_BYTES_MAX} bytes")));
         }
-        let messages: Vec<Message> = reader.required("messages", "a list of objects, each with a role")?;
-        if messages.is_empty() {
-            return Err(bad("messages", "must hold at least one message"));
-        }
-        let stream = reader.optional("stream", "true or false")?.unwrap_or(false);
-        let options: Option<StreamOptions> = reader.optional("stream_options", "an object")?;
-        let n: Option<u32> = reader.optional("n", "a whole number of at least 1")?;
-        if n == Some(0) {
-            return Err(bad("n", "must be at least 1"));
-        }
-        let tokens = |name| reader.optional::<u64>(name, "a whole number");
-        let output_tokens_max = tokens("max_completion_tokens")?.or(tokens("max_tokens")?);
-        let logprobs: Option<bool> = reader.optional("logprobs", "true or false")?;
-        let modalities: Option<Vec<String>> = reader.optional("modalities", "a list of strings")?;
-        let audio = reader.has("audio") || modalities.is_some_and(|list| list.iter().any(|kind| kind == "audio"));
-        let needs = needs(&reader, &messages)?;
-        let tools_bytes = reader.raw("tools").map_or(0, |raw| raw.get().len());
+        let particulars = match dialect {
+            Dialect::Chat => chat::ask(&reader)?,
+            Dialect::Messages => messages::ask(&reader)?,
+            Dialect::Responses => responses::ask(&reader)?,
+        };
         Ok(Self {
+            dialect,
             model,
-            stream,
-            include_usage: options.is_some_and(|options| options.include_usage),
-            needs,
+            stream: reader.optional("stream", "true or false")?.unwrap_or(false),
             metadata_task: metadata_task(&reader),
-            n: n.unwrap_or(1),
-            unstreamable: audio || (n.unwrap_or(1) > 1 && logprobs == Some(true)),
-            text_bytes: messages.iter().map(|message| message.content.text_bytes).sum::<u64>() + tools_bytes as u64,
-            output_tokens_max,
+            particulars,
             fields,
         })
+    }
+
+    /// The top-level fields in their order, each value as its bytes.
+    #[must_use]
+    pub fn fields(&self) -> &[(String, Box<RawValue>)] {
+        &self.fields
     }
 
     /// Estimated prompt tokens: four bytes of text each (OpenAI help centre,
     /// "What are tokens": about four characters of English).
     #[must_use]
     pub const fn input_tokens(&self) -> u64 {
-        self.text_bytes.div_ceil(4)
+        self.particulars.text_bytes.div_ceil(4)
     }
 
     /// A prompt is surely not shorter than this: six bytes a token, more than
     /// running text has. `plan` rejects by it alone.
     #[must_use]
     pub const fn input_tokens_least(&self) -> u64 {
-        self.text_bytes.div_ceil(6)
+        self.particulars.text_bytes.div_ceil(6)
     }
 
     /// The body for one attempt.
@@ -254,7 +255,7 @@ fn push_text(out: &mut String, text: &str) {
     }
 }
 
-/// The client's options with `include_usage` set as needed; `None`: leave them out.
+/// The client's options (chat) with `include_usage` set as needed; `None`: leave them out.
 fn stream_options(how: &Rewrite<'_>, raw: Option<&RawValue>) -> Option<String> {
     if !how.stream {
         return None;
@@ -298,133 +299,35 @@ fn metadata_task(reader: &Reader<'_>) -> Option<String> {
     serde_json::from_str::<Metadata>(raw.get()).ok().map(|metadata| metadata.task)
 }
 
-fn needs(reader: &Reader<'_>, messages: &[Message]) -> Result<Vec<Need>, Invalid> {
-    #[derive(Deserialize)]
-    struct Typed {
-        #[serde(default)]
-        r#type: Option<String>,
-    }
-    let tools: Vec<Typed> = reader.optional("tools", "a list of objects")?.unwrap_or_default();
-    let functions: Vec<Typed> = reader.optional("functions", "a list of objects")?.unwrap_or_default();
-    let format: Option<Typed> = reader.optional("response_format", "an object with a type")?;
-    let is_web = |tool: &Typed| tool.r#type.as_deref().is_some_and(|kind| kind.starts_with("web_search"));
-    let mut needs = Vec::new();
-    if !functions.is_empty() || tools.iter().any(|tool| !is_web(tool)) {
-        needs.push(Need::Tools);
-    }
-    if messages.iter().any(|message| message.content.has_image) {
-        needs.push(Need::Vision);
-    }
-    if format.and_then(|format| format.r#type).is_some_and(|kind| kind.starts_with("json")) {
-        needs.push(Need::Json);
-    }
-    if reader.has("web_search_options") || tools.iter().any(is_web) {
-        needs.push(Need::Web);
-    }
-    Ok(needs)
-}
-
-fn bad(field: &str, detail: &str) -> Invalid {
+pub(super) fn bad(field: &str, detail: &str) -> Invalid {
     Invalid { field: Some(field.to_owned()), offset: None, detail: format!("`{field}` {detail}") }
 }
 
-struct Reader<'a>(&'a [(String, Box<RawValue>)]);
+/// The top level of a body, field by field.
+pub(super) struct Reader<'a>(&'a [(String, Box<RawValue>)]);
 
 impl Reader<'_> {
-    fn raw(&self, name: &str) -> Option<&RawValue> {
+    /// The field's text; `null` counts as absent.
+    pub(super) fn raw(&self, name: &str) -> Option<&RawValue> {
         self.0.iter().find(|(key, _)| key == name).map(|(_, raw)| &**raw).filter(|raw| raw.get() != "null")
     }
 
-    fn has(&self, name: &str) -> bool {
+    pub(super) fn has(&self, name: &str) -> bool {
         self.raw(name).is_some()
     }
 
-    fn optional<T: for<'de> Deserialize<'de>>(&self, name: &str, expected: &str) -> Result<Option<T>, Invalid> {
+    pub(super) fn optional<T: for<'de> Deserialize<'de>>(
+        &self,
+        name: &str,
+        expected: &str,
+    ) -> Result<Option<T>, Invalid> {
         self.raw(name)
             .map(|raw| serde_json::from_str(raw.get()).map_err(|_| bad(name, &format!("must be {expected}"))))
             .transpose()
     }
 
-    fn required<T: for<'de> Deserialize<'de>>(&self, name: &str, expected: &str) -> Result<T, Invalid> {
+    pub(super) fn required<T: for<'de> Deserialize<'de>>(&self, name: &str, expected: &str) -> Result<T, Invalid> {
         self.optional(name, expected)?.ok_or_else(|| bad(name, &format!("is missing; it must be {expected}")))
-    }
-}
-
-#[derive(Deserialize)]
-struct StreamOptions {
-    #[serde(default)]
-    include_usage: bool,
-}
-
-#[derive(Deserialize)]
-struct Message {
-    #[serde(rename = "role")]
-    _role: Text,
-    #[serde(default)]
-    content: Content,
-}
-
-/// A string, of which only this is wanted: its length, and whether it is the
-/// type of an image.
-struct Text {
-    bytes: u64,
-    is_image: bool,
-}
-
-impl<'de> Deserialize<'de> for Text {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Look;
-        impl Visitor<'_> for Look {
-            type Value = Text;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string")
-            }
-            fn visit_str<E>(self, text: &str) -> Result<Text, E> {
-                let is_image = matches!(text, "image_url" | "input_image" | "image");
-                Ok(Text { bytes: text.len() as u64, is_image })
-            }
-        }
-        deserializer.deserialize_str(Look)
-    }
-}
-
-/// A message's content: text, or a list of parts.
-#[derive(Default)]
-struct Content {
-    text_bytes: u64,
-    has_image: bool,
-}
-
-impl<'de> Deserialize<'de> for Content {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        struct ContentPart {
-            r#type: Text,
-            #[serde(default)]
-            text: Option<Text>,
-        }
-        struct Look;
-        impl<'de> Visitor<'de> for Look {
-            type Value = Content;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("text, a list of parts or null")
-            }
-            fn visit_str<E>(self, text: &str) -> Result<Content, E> {
-                Ok(Content { text_bytes: text.len() as u64, has_image: false })
-            }
-            fn visit_unit<E>(self) -> Result<Content, E> {
-                Ok(Content::default())
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Content, A::Error> {
-                let mut content = Content::default();
-                while let Some(part) = parts.next_element::<ContentPart>()? {
-                    content.text_bytes += part.text.map_or(0, |text| text.bytes);
-                    content.has_image |= part.r#type.is_image;
-                }
-                Ok(content)
-            }
-        }
-        deserializer.deserialize_any(Look)
     }
 }
 
@@ -456,11 +359,15 @@ impl<'de> Deserialize<'de> for Fields {
 mod tests {
     use super::*;
 
+    fn parse(body: &[u8]) -> Result<Asked, Invalid> {
+        Asked::parse(Dialect::Chat, body)
+    }
+
     const PLAIN: &str =
         r#"{"model":"auto","messages":[{"role":"user","content":"hi"}],"seed":12345678901234567890123,"x":1.0}"#;
 
     fn invalid(body: &str) -> (Option<String>, String) {
-        let error = ChatRequest::parse(body.as_bytes()).expect_err("refused");
+        let error = parse(body.as_bytes()).expect_err("refused");
         (error.field, error.detail)
     }
 
@@ -478,7 +385,7 @@ mod tests {
 
     #[test]
     fn values_that_are_not_ours_keep_their_bytes() {
-        let request = ChatRequest::parse(PLAIN.as_bytes()).expect("valid");
+        let request = parse(PLAIN.as_bytes()).expect("valid");
         let rewritten = request.rewrite(&plain());
         assert_eq!(
             rewritten.body,
@@ -489,7 +396,7 @@ mod tests {
 
     #[test]
     fn params_drop_rename_and_set_are_told() {
-        let request = ChatRequest::parse(PLAIN.as_bytes()).expect("valid");
+        let request = parse(PLAIN.as_bytes()).expect("valid");
         let how = Rewrite {
             stream: false,
             drop: &["seed".to_owned()],
@@ -507,7 +414,7 @@ mod tests {
     fn a_rename_onto_a_name_that_is_there_sends_no_key_twice() {
         let body =
             r#"{"model":"auto","messages":[{"role":"user","content":"hi"}],"max_tokens":5,"max_completion_tokens":9}"#;
-        let request = ChatRequest::parse(body.as_bytes()).expect("valid");
+        let request = parse(body.as_bytes()).expect("valid");
         let rename = [("max_tokens".to_owned(), "max_completion_tokens".to_owned())];
         let rewritten = request.rewrite(&Rewrite { stream: false, rename: &rename, ..plain() });
         assert_eq!(
@@ -523,7 +430,7 @@ mod tests {
             format!(r#"{{"model":"m","messages":[{{"role":"user","content":"x"}}],"metadata":{metadata}}}"#)
         };
         let rewrite = |text: String| {
-            let request = ChatRequest::parse(text.as_bytes()).expect("valid");
+            let request = parse(text.as_bytes()).expect("valid");
             assert_eq!(request.metadata_task.as_deref(), Some("chat"));
             let how = Rewrite { drop_metadata_task: true, stream: false, ..plain() };
             String::from_utf8(request.rewrite(&how).body.to_vec()).expect("text")
@@ -561,8 +468,8 @@ mod tests {
             let body = format!(
                 r#"{{"model":"m","messages":[{{"role":"user","content":[{{"type":"text","text":"abcdefgh"}},{{"type":"image_url","image_url":{{"url":"x"}}}}]}}]{extra}}}"#
             );
-            let request = ChatRequest::parse(body.as_bytes()).expect("valid");
-            (request.needs.clone(), request.unstreamable)
+            let request = parse(body.as_bytes()).expect("valid");
+            (request.particulars.needs.clone(), request.particulars.unstreamable)
         };
         assert_eq!(needs(""), (vec![Need::Vision], false));
         assert_eq!(
