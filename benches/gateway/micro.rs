@@ -10,6 +10,7 @@ use tautline::gateway::intake::{OnDemand, intake};
 use tautline::gateway::plan::plan;
 use tautline::gateway::provider::catalog::Catalog;
 use tautline::wire::chat::read_chunk;
+use tautline::wire::dialect::Dialect;
 use tautline::wire::sse::SseDecoder;
 
 const CONF: &str = "[providers.up]\ndialect = \"openai\"\nbase_url = \"http://127.0.0.1:1/v1\"\napi_key = \"exec:echo none\"\n\
@@ -48,7 +49,7 @@ pub fn run(quick: bool) -> Value {
     each("intake and planning, two targets", 1, {
         Box::new(move || {
             let understood =
-                intake(&settings, &catalog, &on_demand, &headers, black_box(body)).expect("a good request");
+                intake(&settings, &catalog, &on_demand, &headers, Dialect::Chat, black_box(body)).expect("a good request");
             let planned = plan(&understood.plan_input(&settings));
             black_box(planned.expect("a plan"));
         })
