@@ -48,8 +48,8 @@ pub fn run(quick: bool) -> Value {
     let body = b"{\"model\":\"bench\",\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"What is the capital of France?\"}]}";
     each("intake and planning, two targets", 1, {
         Box::new(move || {
-            let understood =
-                intake(&settings, &catalog, &on_demand, &headers, Dialect::Chat, black_box(body)).expect("a good request");
+            let understood = intake(&settings, &catalog, &on_demand, &headers, Dialect::Chat, black_box(body))
+                .expect("a good request");
             let planned = plan(&understood.plan_input(&settings));
             black_box(planned.expect("a plan"));
         })

@@ -1,7 +1,7 @@
 //! The command line.
 
 use crate::boot::config::{self, DEFAULT_FILE, Loaded};
-use crate::boot::{demo, explain, files, init, roles, shutdown};
+use crate::boot::{connect, demo, explain, files, init, roles, shutdown};
 use crate::domain::record::PlanRecord;
 use crate::gateway::intake::{OnDemand, intake};
 use crate::gateway::plan::plan;
@@ -40,6 +40,8 @@ enum Command {
         #[arg(long)]
         force: bool,
     },
+    /// Point a coding agent or a client at the gateway: what to set, and how.
+    Connect(connect::Asked),
     /// Report every unknown key and every fault at once; exit 1 if there is one.
     CheckConfig,
     /// Which task, which targets, which clocks, and why, without sending.
@@ -93,6 +95,14 @@ fn run(cli: Cli) -> Result<ExitCode> {
             clap_complete::generate(shell, &mut Cli::command(), "tautline", &mut std::io::stdout());
         }
         Command::Init { force } => init::init(&cli.config.unwrap_or_else(|| DEFAULT_FILE.into()), force)?,
+        Command::Connect(asked) => {
+            let loaded = match configured(cli.config.as_deref()) {
+                // Keys that only the gateway's own environment has are no concern of this shell.
+                Err(_) if asked.says_where() && cli.config.is_none() => None,
+                loaded => loaded?,
+            };
+            return connect::connect(loaded.as_ref(), &asked);
+        }
         Command::CheckConfig => {
             let path = cli.config.unwrap_or_else(|| DEFAULT_FILE.into());
             match config::load(&path) {
@@ -189,6 +199,7 @@ fn announce(loaded: &Loaded, running: &roles::Running, simulated: bool) {
         "  models   {}",
         if names.is_empty() { "any that a provider serves".to_owned() } else { names.join(", ") }
     );
+    eprintln!("  connect  tautline connect claude|codex|opencode|aider|openai");
     eprintln!("  explain  tautline explain last");
     if let Some(key) = &running.key_shown_once {
         eprintln!("  access   a key was made for callers from other machines; it is shown this once: {key}");

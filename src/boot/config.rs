@@ -176,6 +176,7 @@ fn raw_settings(tree: &Map<String, Value>, faults: &mut Vec<Fault>) -> RawSettin
         tasks: keys::entries(tree, "tasks", faults),
         routes: keys::entries(tree, "routes", faults),
         models: keys::entries(tree, "models", faults),
+        passthrough: keys::entries(tree, "passthrough", faults),
     }
 }
 

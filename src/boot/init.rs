@@ -14,44 +14,63 @@ const LOCAL_MODELS_MAX: usize = 3;
 struct Hosted {
     variable: &'static str,
     name: &'static str,
+    dialect: &'static str,
     base_url: &'static str,
     /// Strong model, fast model.
     models: [&'static str; 2],
 }
 
 /// Base URLs and model names as their documentation gives them.
-const HOSTED: [Hosted; 6] = [
+const HOSTED: [Hosted; 7] = [
     Hosted {
         variable: "OPENAI_API_KEY",
         name: "openai",
+        dialect: "openai",
         base_url: "https://api.openai.com/v1",
         models: ["gpt-5", "gpt-5-mini"],
     },
     Hosted {
+        variable: "ANTHROPIC_API_KEY",
+        name: "anthropic",
+        dialect: "anthropic",
+        base_url: "https://api.anthropic.com/v1",
+        models: ["claude-opus-5-5", "claude-haiku-5-5"],
+    },
+    Hosted {
         variable: "OPENROUTER_API_KEY",
         name: "openrouter",
+        dialect: "openai",
         base_url: "https://openrouter.ai/api/v1",
         models: ["openai/gpt-5", "openai/gpt-5-mini"],
     },
     Hosted {
         variable: "GROQ_API_KEY",
         name: "groq",
+        dialect: "openai",
         base_url: "https://api.groq.com/openai/v1",
         models: ["openai/gpt-oss-120b", "openai/gpt-oss-20b"],
     },
     Hosted {
         variable: "MISTRAL_API_KEY",
         name: "mistral",
+        dialect: "openai",
         base_url: "https://api.mistral.ai/v1",
         models: ["mistral-large-latest", "mistral-small-latest"],
     },
     Hosted {
         variable: "DEEPSEEK_API_KEY",
         name: "deepseek",
+        dialect: "openai",
         base_url: "https://api.deepseek.com/v1",
         models: ["deepseek-reasoner", "deepseek-chat"],
     },
-    Hosted { variable: "XAI_API_KEY", name: "xai", base_url: "https://api.x.ai/v1", models: ["grok-4", "grok-3-mini"] },
+    Hosted {
+        variable: "XAI_API_KEY",
+        name: "xai",
+        dialect: "openai",
+        base_url: "https://api.x.ai/v1",
+        models: ["grok-4", "grok-3-mini"],
+    },
 ];
 
 /// Local servers by their documented default ports.
@@ -85,7 +104,7 @@ pub fn init(path: &Path, force: bool) -> Result<()> {
         println!("found {name} on {base_url} with {} models", models.len());
     }
     if hosted.is_empty() && local.is_empty() {
-        println!("found no key and no local server: OpenAI with each caller's own login, passed through");
+        println!("found no key and no local server: OpenAI and Anthropic with each caller's own login, passed through");
     }
     println!("wrote {}; next: `tautline check-config`, then `tautline up`", path.display());
     Ok(())
@@ -103,10 +122,10 @@ fn configuration(hosted: &[&Hosted], local: &[(&str, &str, Vec<String>)]) -> Str
     let mut text = String::from("# Written by `tautline init`. Every key: config/example.toml.\n");
     let (mut strong, mut fast) = (Vec::new(), Vec::new());
     let quoted = |text: &str| serde_json::Value::from(text).to_string();
-    for Hosted { variable, name, base_url, models } in hosted {
+    for Hosted { variable, name, dialect, base_url, models } in hosted {
         let _ = writeln!(
             text,
-            "\n[providers.{name}]\ndialect = \"openai\"\nbase_url = \"{base_url}\"\napi_key = \"env:{variable}\""
+            "\n[providers.{name}]\ndialect = \"{dialect}\"\nbase_url = \"{base_url}\"\napi_key = \"env:{variable}\""
         );
         for (role, model, list) in [("strong", models[0], &mut strong), ("fast", models[1], &mut fast)] {
             let target = format!("{name}-{role}");
@@ -127,9 +146,11 @@ fn configuration(hosted: &[&Hosted], local: &[(&str, &str, Vec<String>)]) -> Str
     }
     if strong.is_empty() {
         text.push_str(
-            "\n# No key was found: each caller's own login goes to OpenAI, and only there.\n\
+            "\n# No key was found: each caller's own login goes to the vendor it is of, by the model's name.\n\
              [providers.openai]\ndialect = \"openai\"\nbase_url = \"https://api.openai.com/v1\"\nauth = \"client\"\n\
-             models = [\"gpt-*\", \"o1*\", \"o3*\", \"o4*\", \"chatgpt-*\"]\n\n[routes.\"*\"]\npassthrough = true\n",
+             models = [\"gpt-*\", \"o1*\", \"o3*\", \"o4*\", \"chatgpt-*\"]\n\n\
+             [providers.anthropic]\ndialect = \"anthropic\"\nbase_url = \"https://api.anthropic.com/v1\"\nauth = \"client\"\n\
+             models = [\"claude-*\"]\n\n[routes.\"*\"]\npassthrough = true\n",
         );
         return text;
     }

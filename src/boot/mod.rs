@@ -7,6 +7,7 @@ mod access;
 pub mod admin;
 pub mod cli;
 pub mod config;
+mod connect;
 mod demo;
 mod explain;
 mod files;

@@ -12,10 +12,10 @@ use crate::gateway::door::Door;
 use crate::gateway::events::{KeysCooling, LimitsInForce, Metrics};
 use crate::gateway::lifecycle::{Lifecycle, Stage};
 use crate::gateway::provider::catalog::{FIRST_LIST_EVERY, REFRESH_EVERY};
-use crate::gateway::record::{self, MIGRATIONS, RecordSink, RecordThread};
+use crate::gateway::record::{self, RecordSink, RecordThread};
 use crate::gateway::settings::{Bounds, Resolved, limits_in_force};
 use crate::gateway::settle::Settling;
-use crate::gateway::state::Gateway;
+use crate::gateway::state::{Gateway, MIGRATIONS};
 use crate::serve::{Bound, DoorLimits, Places, Protocol, bind, bind_unix, open};
 use crate::store::Store;
 use crate::telemetry::otlp::Exporter;
@@ -97,6 +97,7 @@ pub async fn start(loaded: &Loaded) -> Result<Running> {
     };
     let settings_now = Arc::clone(&settings);
     let gateway = Arc::new(Gateway::new(settings_now, settling, Lifecycle::default(), principal_key, minted.hash));
+    gateway.opened(&store).await.context("failed to read who made which reasoning")?;
     let _ = itself.set(Arc::downgrade(&gateway));
     let limits = door_limits(&settings.bounds);
     let protocol = loaded.certificate.clone().map_or(Protocol::Plain, Protocol::Tls);
@@ -115,11 +116,8 @@ pub async fn start(loaded: &Loaded) -> Result<Running> {
     };
     let doors = [door(sockets.main, protocol), door(sockets.h2c, Protocol::H2c), door(sockets.unix, Protocol::Plain)];
     let records = writer.start().context("failed to start the thread that writes records")?;
-    let tasks = vec![
-        tokio::spawn(open_admin(sockets.admin, admin, limits, admin_closing.subscribe())),
-        tokio::spawn(keep_lists(Arc::clone(&gateway))),
-        tokio::spawn(keep_keys(Arc::clone(&gateway))),
-    ];
+    let mut tasks = vec![tokio::spawn(open_admin(sockets.admin, admin, limits, admin_closing.subscribe()))];
+    tasks.extend(keepers(&gateway, &store));
     Ok(Running {
         gateway,
         tls: loaded.certificate.is_some(),
@@ -172,7 +170,12 @@ impl Running {
         // An answer over HTTP/2 has ended when its last frame was handed to its connection, not when that was
         // written: whoever leaves before cuts it.
         let written = tokio::time::timeout(LAST_WORDS, join_all(self.doors.iter_mut()));
-        let _ = tokio::join!(tokio::time::timeout(FLUSH_MAX, self.sink.flush()), export, written);
+        let rows = async {
+            self.gateway.makers.flush(&self.store).await;
+            self.gateway.kept.flush(self.gateway.settings().bounds.kept).await;
+            self.sink.flush().await;
+        };
+        let _ = tokio::join!(tokio::time::timeout(FLUSH_MAX, rows), export, written);
         self.admin_closing.send_replace(true);
         for task in self.tasks.into_iter().chain(self.doors) {
             // One that ended may have been waited for already, which is done once.
@@ -268,6 +271,26 @@ async fn keep_lists(gateway: Arc<Gateway>) {
             () = gateway.lifecycle.reached(Stage::Draining) => return,
         }
     }
+}
+
+/// What goes on beside requests; each ends with the drain, or is ended by `stop`.
+fn keepers(gateway: &Arc<Gateway>, store: &Store) -> [JoinHandle<()>; 4] {
+    [
+        tokio::spawn(keep_lists(Arc::clone(gateway))),
+        tokio::spawn(keep_keys(Arc::clone(gateway))),
+        tokio::spawn(keep_makers(Arc::clone(gateway), store.clone())),
+        tokio::spawn(keep_responses(Arc::clone(gateway))),
+    ]
+}
+
+/// Writes responses until the process ends; `stop` writes the rest.
+async fn keep_responses(gateway: Arc<Gateway>) {
+    gateway.kept.run(|| gateway.settings().bounds.kept).await;
+}
+
+/// Writes who made which reasoning until the process ends; `stop` writes the rest.
+async fn keep_makers(gateway: Arc<Gateway>, store: Store) {
+    gateway.makers.keep(&store).await;
 }
 
 /// Asks commands for their keys anew when these are due. Ends with the drain.

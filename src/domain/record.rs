@@ -54,6 +54,26 @@ closed_enum! {
     }
 }
 
+closed_enum! {
+    /// What a client thought of an answer.
+    Verdict {
+        Good => "good",
+        Bad => "bad",
+        Neutral => "neutral",
+    }
+}
+
+/// What a client said of an answer, afterwards.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Feedback {
+    /// RFC 3339, UTC, milliseconds.
+    pub at: String,
+    pub verdict: Verdict,
+    /// From 0 to 1; absent where a verdict alone was given.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub score: Option<f64>,
+}
+
 /// One exchange.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
@@ -69,6 +89,9 @@ pub struct Record {
     pub client_addr: Option<String>,
     /// The path that was asked for, without its query.
     pub path: String,
+    /// What the client speaks (`chat`, `messages`, `responses`, ...).
+    #[serde(default)]
+    pub dialect: String,
     /// The model name the client sent.
     pub model: String,
     pub route: String,
@@ -100,6 +123,9 @@ pub struct Record {
     /// What all attempts together cost.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub billed: Option<Billed>,
+    /// Kept beside the record, and joined when it is read.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub feedback: Option<Feedback>,
 }
 
 /// The itinerary and who was left out of it.
@@ -142,6 +168,9 @@ pub struct AttemptRecord {
     pub target: String,
     pub provider: String,
     pub model: String,
+    /// What it was asked in, where the client speaks another dialect.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub translated_to: Option<String>,
     pub outcome: AttemptOutcome,
     /// `none` on success.
     pub cause: String,
@@ -222,6 +251,7 @@ impl Record {
             principal: Principal { id: String::new(), kind: PrincipalKind::Anonymous },
             client_addr: None,
             path: String::new(),
+            dialect: String::new(),
             model: String::new(),
             route: String::new(),
             task: String::new(),
@@ -240,6 +270,7 @@ impl Record {
             warnings: Vec::new(),
             usage: None,
             billed: None,
+            feedback: None,
         }
     }
 

@@ -8,8 +8,8 @@
 mod judge;
 mod request;
 
-pub use judge::TargetAnswer;
-pub use request::{AttemptSpec, Credential, forwardable, outgoing};
+pub use judge::{TargetAnswer, clock, for_its_user, unquoted, upstream_request_id};
+pub use request::{AttemptSpec, Credential, Passing, forwardable, outgoing, passing};
 
 use crate::domain::failure::{Evidence, Failure, Observation, classify};
 use crate::domain::usage::Usage;
@@ -17,9 +17,12 @@ use crate::gateway::events::Bound;
 use crate::gateway::journal::Entry;
 use crate::gateway::provider::pace::{Fired, Pace};
 use crate::gateway::provider::transport::{Marks, Outgoing, Stage, Transport, Upstream};
-use crate::wire::chat::{ChunkReader, read_chunk};
+use crate::wire::dialect::Dialect;
 use crate::wire::facts::{Finish, FrameFacts};
+use crate::wire::frames::FrameReader;
+use crate::wire::seals::{SealHash, SealWatch, in_whole};
 use crate::wire::sse::{SseDecoder, SseFrame};
+use crate::wire::translate::Translator;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use judge::{Judged, judge_whole};
@@ -34,6 +37,10 @@ use tokio::time::Sleep;
 /// Frames that wait for the first content.
 const HELD_FRAMES_MAX: usize = 64;
 const HELD_BYTES_MAX: usize = 64 << 10;
+/// Signs of life before the first content that are passed on (design.md, section 5).
+const REPEATS_HELD_MAX: usize = 8;
+/// Sealed pieces of reasoning that one answer is remembered for.
+const SEALS_MAX: usize = 1024;
 /// Bytes of a refusal's body that are read.
 const REFUSAL_BYTES_MAX: usize = 64 << 10;
 /// Read without a pause before what is there is handed on.
@@ -73,6 +80,10 @@ pub struct Interrupted {
     pub bound: Option<Bound>,
     /// The refusal names `stream` or `stream_options`, which may be ours.
     pub names_streaming: Option<&'static str>,
+    /// The refusal is about sealed reasoning of an earlier turn.
+    pub names_seal: bool,
+    /// The target does not know the response that the request goes on from.
+    pub names_previous: bool,
     pub retry_after: Option<Duration>,
 }
 
@@ -89,7 +100,16 @@ impl Interrupted {
     /// A failure that no words of the target belong to.
     #[must_use]
     pub const fn without_answer(failure: Failure) -> Self {
-        Self { failure, answer: None, empty: None, bound: None, names_streaming: None, retry_after: None }
+        Self {
+            failure,
+            answer: None,
+            empty: None,
+            bound: None,
+            names_streaming: None,
+            names_seal: false,
+            names_previous: false,
+            retry_after: None,
+        }
     }
 }
 
@@ -108,6 +128,10 @@ pub struct Tally {
     pub first_token: Option<Duration>,
     pub usage: Option<Usage>,
     pub upstream_request_id: Option<String>,
+    /// What it sealed, at most `SEALS_MAX`.
+    pub seals: Vec<SealHash>,
+    /// What of the answer the client's dialect could not say.
+    pub losses: Vec<String>,
     /// The key has nothing left at this target for so long.
     pub exhausted_for: Option<Duration>,
 }
@@ -125,7 +149,12 @@ pub struct Attempt {
     sleep: Pin<Box<Sleep>>,
     armed: Option<Instant>,
     decoder: SseDecoder,
-    reader: ChunkReader,
+    reader: FrameReader,
+    /// Where the client speaks another dialect.
+    translator: Option<Box<Translator>>,
+    seals: SealWatch,
+    /// Signs of life before the first content.
+    repeats: usize,
     frames: Vec<SseFrame>,
     /// Handed out already, while there was reasoning only.
     kept: Vec<SseFrame>,
@@ -158,10 +187,15 @@ impl std::fmt::Debug for Attempt {
 impl Attempt {
     /// Begins to connect. `accepted`: when the exchange was.
     #[must_use]
-    pub fn start(spec: AttemptSpec, request: Outgoing, transport: &Arc<Transport>, accepted: Instant) -> Self {
+    pub fn start(mut spec: AttemptSpec, request: Outgoing, transport: &Arc<Transport>, accepted: Instant) -> Self {
         let now = Instant::now();
         let marks = Arc::new(Marks::default());
         let opening = Arc::clone(transport).open(request, Arc::clone(&marks));
+        let reader = FrameReader::new(spec.dialect);
+        let translator = spec.translation.take().map(|translation| {
+            let (client, context) = *translation;
+            Box::new(Translator::new(spec.dialect, client, context))
+        });
         Self {
             pace: Pace::new(spec.limits, spec.finish_grace, accepted, now),
             decoder: SseDecoder::new(spec.frame_bytes_max),
@@ -174,7 +208,10 @@ impl Attempt {
             state: State::Opening(Box::pin(opening)),
             sleep: Box::pin(tokio::time::sleep(Duration::ZERO)),
             armed: None,
-            reader: ChunkReader::default(),
+            reader,
+            translator,
+            seals: SealWatch::default(),
+            repeats: 0,
             frames: Vec::new(),
             kept: Vec::new(),
             bound_hit: None,
@@ -380,7 +417,7 @@ impl Attempt {
     fn end_of_body(&mut self, now: Instant) {
         // A last frame without its blank line counts if it is whole.
         if let Some(frame) = self.decoder.finish()
-            && (frame.data == "[DONE]" || read_chunk(&frame.data).is_ok())
+            && FrameReader::new(self.spec.dialect).read(&frame).is_ok()
             && let Err(observation) = self.frame(frame, now)
         {
             self.broke(observation);
@@ -394,28 +431,60 @@ impl Attempt {
         if self.done || frame.data.is_empty() {
             return Ok(());
         }
-        if frame.data == "[DONE]" {
-            self.done = true;
-            return Ok(());
-        }
-        let facts = self.reader.read(&frame.data).map_err(|detail| Observation::Garbled { detail })?;
+        let facts = self.reader.read(&frame).map_err(|detail| Observation::Garbled { detail })?;
         if let Some(error) = &facts.error {
             return Err(judge::error_frame(error));
         }
-        self.note(&facts, now);
-        if !(facts.usage_only && self.spec.swallow_usage) {
-            self.held_bytes += frame.data.len();
-            self.frames.push(frame);
+        self.done = facts.done;
+        if let Some(seal) = self.seals.frame(self.spec.dialect, &frame) {
+            self.seal(&[seal]);
         }
-        if self.last_content.is_none() && (self.frames.len() > HELD_FRAMES_MAX || self.held_bytes > HELD_BYTES_MAX) {
+        self.note(&facts, now);
+        self.take(frame, &facts)
+    }
+
+    fn seal(&self, seals: &[SealHash]) {
+        let mut tally = self.tally.lock();
+        let room = SEALS_MAX - tally.seals.len().min(SEALS_MAX);
+        tally.seals.extend_from_slice(&seals[..seals.len().min(room)]);
+    }
+
+    /// Keeps what the client gets of a frame.
+    fn take(&mut self, frame: SseFrame, facts: &FrameFacts) -> Result<(), Observation> {
+        if self.last_content.is_none() && facts.repeat {
+            // A target that only keeps alive is `first_token`'s matter, not a flood.
+            self.repeats += 1;
+            if self.repeats > REPEATS_HELD_MAX {
+                return Ok(());
+            }
+        }
+        let before = self.frames.len();
+        match &mut self.translator {
+            Some(translator) => {
+                translator.push(&frame, &mut self.frames).map_err(|detail| Observation::Garbled { detail })?;
+            }
+            None if frame.data == "[DONE]" || (facts.usage_only && self.spec.swallow_usage) => {}
+            None => self.frames.push(frame),
+        }
+        self.held_bytes += self.frames[before..].iter().map(|frame| frame.data.len()).sum::<usize>();
+        let frames = self.frames.len().saturating_sub(self.repeats);
+        if self.last_content.is_none() && (frames > HELD_FRAMES_MAX || self.held_bytes > self.held_bytes_max()) {
             return Err(Observation::Garbled {
                 detail: format!(
                     "more than {HELD_FRAMES_MAX} frames or {} KiB came before any content",
-                    HELD_BYTES_MAX >> 10
+                    self.held_bytes_max() >> 10
                 ),
             });
         }
         Ok(())
+    }
+
+    /// A response object repeats instructions and tools, in each of its two
+    /// events before any content.
+    fn held_bytes_max(&self) -> usize {
+        let speaks = |dialect| self.spec.dialect == dialect || self.translator.is_some();
+        let repeated = if speaks(Dialect::Responses) { 3 * self.spec.body.len() } else { 0 };
+        HELD_BYTES_MAX + repeated
     }
 
     fn note(&mut self, facts: &FrameFacts, now: Instant) {
@@ -485,6 +554,7 @@ impl Attempt {
             self.fail(Observation::Empty);
             return;
         }
+        self.close_translation();
         let frames = std::mem::take(&mut self.frames);
         if !frames.is_empty() {
             self.events.push_back(Event::Frames { frames, gap: self.gap.take() });
@@ -492,6 +562,14 @@ impl Attempt {
         self.events.push_back(Event::Ended(Good { finishes }));
         if let State::Streaming(upstream) = std::mem::replace(&mut self.state, State::Over) {
             self.transport.retire(*upstream);
+        }
+    }
+
+    /// What the client's dialect writes at the end of a complete answer.
+    fn close_translation(&mut self) {
+        if let Some(mut translator) = self.translator.take() {
+            translator.end(&mut self.frames);
+            self.tally.lock().losses = translator.losses().iter().map(ToString::to_string).collect();
         }
     }
 
@@ -521,15 +599,21 @@ impl Attempt {
 
     fn whole(&mut self, now: Instant) {
         let State::Whole(upstream, body) = std::mem::replace(&mut self.state, State::Over) else { return };
-        match judge_whole(&body) {
+        let translator = self.translator.take();
+        match judge_whole(self.spec.dialect, &body) {
             Ok(facts) => {
                 self.transport.retire(*upstream);
+                self.seal(&in_whole(self.spec.dialect, &body));
                 let mut tally = self.tally.lock();
                 tally.usage = facts.usage;
                 tally.contents = 1;
                 tally.first_token = Some(now - self.began);
                 drop(tally);
-                self.events.push_back(Event::Whole(Bytes::from(body)));
+                match translator.map(|translator| translator.whole(&body)) {
+                    None => self.events.push_back(Event::Whole(Bytes::from(body))),
+                    Some(Ok(frames)) => self.events.push_back(Event::Frames { frames, gap: None }),
+                    Some(Err(detail)) => return self.fail(Observation::Garbled { detail }),
+                }
                 self.events.push_back(Event::Ended(Good { finishes: facts.finish.into_iter().collect() }));
             }
             Err(observation) => {
@@ -537,8 +621,12 @@ impl Attempt {
                 if let Some(Event::Failed(interrupted)) = self.events.back_mut()
                     && let Some(empty) = &mut interrupted.empty
                 {
-                    empty.entries = vec![Entry::Whole(Bytes::from(body))];
-                    empty.unsent = 1;
+                    let frames = translator.map(|translator| translator.whole(&body).unwrap_or_default());
+                    empty.entries = match frames {
+                        Some(frames) => frames.into_iter().map(Entry::Frame).collect(),
+                        None => vec![Entry::Whole(Bytes::from(body))],
+                    };
+                    empty.unsent = empty.entries.len();
                 }
             }
         }
@@ -546,11 +634,14 @@ impl Attempt {
 
     fn refused(&mut self, complete: bool) {
         let State::Refusal(upstream, body) = std::mem::replace(&mut self.state, State::Over) else { return };
-        let read = judge::refusal(&upstream, &body, self.spec.forwards_client_auth, SystemTime::now());
+        let read =
+            judge::refusal(self.spec.dialect, &upstream, &body, self.spec.forwards_client_auth, SystemTime::now());
         let observation = judge::unquoted(read.observation, &self.spec.body);
         let mut interrupted = Interrupted::without_answer(classify(&self.evidence(observation)));
         interrupted.answer = read.answer.filter(|_| complete);
         interrupted.names_streaming = read.names_streaming;
+        interrupted.names_seal = read.names_seal;
+        interrupted.names_previous = read.names_previous;
         interrupted.retry_after = read.retry_after;
         self.events.push_back(Event::Failed(Box::new(interrupted)));
         if complete {
@@ -567,6 +658,7 @@ impl Attempt {
             interrupted.retry_after = retry_after_ms.map(Duration::from_millis);
         }
         if observation == Observation::Empty {
+            self.close_translation();
             let unsent = std::mem::take(&mut self.frames);
             let finishes = self.choices.iter().filter_map(|(_, finish)| *finish).collect();
             let entries = std::mem::take(&mut self.kept).into_iter().chain(unsent.iter().cloned());

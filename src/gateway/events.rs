@@ -7,13 +7,14 @@
 use crate::domain::deadline::Clock;
 use crate::domain::failure::{Cause, Failure, Phase, Side, closed_enum};
 use crate::domain::ids::{ProviderName, RouteName, TargetName};
-use crate::domain::record::{AttemptOutcome, Purpose, Record};
+use crate::domain::record::{AttemptOutcome, Purpose, Record, Verdict};
 use crate::domain::task::{Task, TaskReason};
 use crate::domain::usage::Usage;
 use crate::gateway::settings::{LimitInForce, Target};
 use crate::serve::Closed;
 use crate::telemetry::otlp::Signal;
 use crate::telemetry::{Counters, Gauges, Histograms, Label, Levels, Observer, Raised, Scope, Sums};
+use crate::wire::dialect::Dialect;
 use std::time::Duration;
 
 closed_enum! {
@@ -124,7 +125,9 @@ struct Exchanges {
     overhead: Histograms<0>,
     tasks: Counters<2>,
     fallbacks: Counters<4>,
+    translations: Counters<2>,
     keepalives: Counters<0>,
+    feedback: Counters<3>,
 }
 
 #[derive(Debug)]
@@ -240,7 +243,19 @@ impl Exchanges {
                 "Moves from one target to the next, by why.",
                 ["from", "to", "cause", "phase"],
             ),
+            translations: Counters::new(
+                scope,
+                "translations_total",
+                "Attempts put in another dialect than the client's.",
+                ["from", "to"],
+            ),
             keepalives: at_zero(Counters::new(scope, "keepalives_total", "Keep-alive comments sent to clients.", [])),
+            feedback: Counters::new(
+                scope,
+                "feedback_total",
+                "What clients thought of answers; one that takes the place of an earlier one counts, too.",
+                ["target", "task", "verdict"],
+            ),
         }
     }
 }
@@ -393,7 +408,8 @@ impl AttemptEnded<'_> {
             cause = cause.label(),
             "attempt ended"
         );
-        if let Some(gen_ai) = &metrics.gen_ai {
+        // Bytes that pass are no operation that the conventions know.
+        if let Some(gen_ai) = metrics.gen_ai.as_ref().filter(|_| !self.target.model.is_empty()) {
             self.emit_gen_ai(gen_ai, cause);
         }
     }
@@ -421,6 +437,20 @@ impl GapSeen {
     }
 }
 
+/// A client said what it thought of an answer.
+pub struct FeedbackGiven {
+    /// Of the last attempt.
+    pub target: Option<TargetName>,
+    pub task: Option<Task>,
+    pub verdict: Verdict,
+}
+
+impl FeedbackGiven {
+    pub fn emit(&self, metrics: &Metrics) {
+        metrics.exchanges.feedback.one([&self.target, &self.task, &self.verdict]);
+    }
+}
+
 /// The exchange moved on to its next target.
 pub struct FellBack<'a> {
     pub from: &'a TargetName,
@@ -431,6 +461,24 @@ pub struct FellBack<'a> {
 impl FellBack<'_> {
     pub fn emit(&self, metrics: &Metrics) {
         metrics.exchanges.fallbacks.one([self.from, self.to, &self.failure.cause, &self.failure.phase]);
+    }
+}
+
+/// An attempt is put in another dialect than its client's.
+pub struct Translated {
+    pub from: Dialect,
+    pub to: Dialect,
+}
+
+impl Translated {
+    pub fn emit(&self, metrics: &Metrics) {
+        metrics.exchanges.translations.one([&self.from, &self.to]);
+    }
+}
+
+impl Label for Dialect {
+    fn label(&self) -> &str {
+        self.as_str()
     }
 }
 

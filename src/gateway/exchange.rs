@@ -8,6 +8,7 @@
 
 mod carry;
 mod ending;
+mod goes_on;
 mod visit;
 
 use crate::domain::failure::{Cause, Evidence, Failure, Observation, classify};
@@ -18,11 +19,13 @@ use crate::gateway::events::{ExchangeSpan, FellBack};
 use crate::gateway::intake::{Request, intake};
 use crate::gateway::journal::{Ending, Entry, ErrorAnswer, Journal};
 use crate::gateway::lifecycle::Running;
+use crate::gateway::makers::Maker;
 use crate::gateway::plan::{Itinerary, Step, plan};
 use crate::gateway::settings::{Auth, Settings};
-use crate::gateway::settle::{Open, fixed_answer, ms};
+use crate::gateway::settle::{Asker, Open, fixed_answer, ms};
 use crate::gateway::state::Gateway;
 use crate::wire::dialect::Dialect;
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -41,6 +44,7 @@ pub struct Driver {
     future: Option<BoxFuture<'static, ()>>,
     journal: Journal,
     own_work: Arc<AtomicU64>,
+    for_whom: Asker,
 }
 
 impl std::fmt::Debug for Driver {
@@ -62,7 +66,7 @@ impl Future for Driver {
             // record settled while the panic unwound; its reader is told here.
             let detail = "a task of the gateway panicked".to_owned();
             let failure = classify(&Evidence::at_door(Observation::Panic { detail }, 0));
-            self.journal.end(Ending::Error(fixed_answer(&failure)));
+            self.journal.end(Ending::Error(fixed_answer(&failure, self.for_whom)));
             Poll::Ready(())
         });
         if polled.is_ready() {
@@ -79,6 +83,8 @@ impl Future for Driver {
 pub struct Delivery {
     pub stream: bool,
     pub report: bool,
+    /// What the client speaks.
+    pub dialect: Dialect,
 }
 
 /// An exchange that began.
@@ -96,16 +102,12 @@ pub struct Begun {
 ///
 /// # Errors
 /// The answer to a request that was refused before any attempt.
-pub fn begin(
-    gateway: &Arc<Gateway>,
-    dialect: Dialect,
-    admitted: Admitted,
-    mut open: Open,
-) -> Result<Begun, ErrorAnswer> {
+pub async fn begin(gateway: &Arc<Gateway>, admitted: Admitted, mut open: Open) -> Result<Begun, ErrorAnswer> {
     let began = Instant::now();
     let settings = gateway.settings();
+    let dialect = open.asker.dialect;
     let Admitted { headers, body } = admitted;
-    let request = match intake(&settings, &gateway.catalog, &gateway.on_demand, &headers, dialect, &body) {
+    let mut request = match intake(&settings, &gateway.catalog, &gateway.on_demand, &headers, dialect, &body) {
         Ok(request) => request,
         Err(refused) => {
             open.record.model.clone_from(&refused.model);
@@ -115,12 +117,18 @@ pub fn begin(
             return Err(refuse(open, refused.observation));
         }
     };
+    if let Err(observation) = goes_on::go_on(gateway, &mut request, &open.record.principal.id).await {
+        return Err(refuse(open, observation));
+    }
     let asked = &request.asked;
     open.identify(&asked.model, &request.route, &request.task, request.task_reason, asked.stream);
     let itinerary = match plan(&request.plan_input(&settings)) {
         Ok(itinerary) => itinerary,
         Err(unplanned) => {
             open.record.plan = unplanned.record;
+            if dialect == Dialect::CountTokens {
+                return Err(estimate(open, request.asked.input_tokens()));
+            }
             return Err(refuse(open, unplanned.observation));
         }
     };
@@ -129,9 +137,9 @@ pub fn begin(
     let journal = Journal::new(settings.bounds.journal_bytes_max);
     journal.set_head(|head| request.task.as_str().clone_into(&mut head.task));
     open.follow(journal.clone());
-    let own_work = open.own_work();
+    let (own_work, for_whom) = (open.own_work(), open.asker);
     own_work.fetch_add(u64::try_from(began.elapsed().as_nanos()).unwrap_or(0), Ordering::Relaxed);
-    let delivery = Delivery { stream: asked.stream, report: request.report };
+    let delivery = Delivery { stream: asked.stream, report: request.report, dialect };
     let span = ExchangeSpan { record: &open.record }.open();
     let walk = Box::new(Walk {
         running: gateway.lifecycle.enter(),
@@ -143,9 +151,24 @@ pub fn begin(
         journal: journal.clone(),
         lost: Vec::new(),
         first_empty: None,
+        terminal: None,
+        answered_by: None,
     });
     let future = Some(Box::pin(walk.run(steps).instrument(span)) as BoxFuture<'static, ()>);
-    Ok(Begun { driver: Driver { future, journal: journal.clone(), own_work }, journal, delivery, settings })
+    Ok(Begun { driver: Driver { future, journal: journal.clone(), own_work, for_whom }, journal, delivery, settings })
+}
+
+/// A count of tokens where no target counts them: our own estimate, named as one.
+fn estimate(open: Open, tokens: u64) -> ErrorAnswer {
+    const WARNING: &str = "estimated from the length of the text: no target of this route counts tokens";
+    let mut open = open;
+    open.record.warnings.push(WARNING.to_owned());
+    open.settle(crate::domain::record::Outcome::Ok, 200, None);
+    let headers = vec![
+        (http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json")),
+        (http::HeaderName::from_static("x-tautline-warning"), http::HeaderValue::from_static(WARNING)),
+    ];
+    ErrorAnswer { status: 200, headers, body: Bytes::from(format!("{{\"input_tokens\":{tokens}}}")) }
 }
 
 /// Settles a refusal at our door or in plan and makes its answer.
@@ -156,7 +179,7 @@ pub fn refuse(open: Open, observation: Observation) -> ErrorAnswer {
 /// [`refuse`] with a status that says more than the cause's own.
 pub fn refuse_as(open: Open, observation: Observation, status: Option<u16>) -> ErrorAnswer {
     let failure = open.classify_here(observation);
-    let mut answer = fixed_answer(&failure);
+    let mut answer = fixed_answer(&failure, open.asker);
     answer.status = status.unwrap_or(answer.status);
     let outcome = crate::domain::record::Outcome::Refused;
     open.settle(outcome, answer.status, Some(&failure));
@@ -175,6 +198,10 @@ struct Walk {
     lost: Vec<Lost>,
     /// The first empty answer, in case every target is empty.
     first_empty: Option<Vec<Entry>>,
+    /// The frame or body with the whole response (responses).
+    terminal: Option<Bytes>,
+    /// Target and maker of the answer, and whether it keeps it (responses).
+    answered_by: Option<(String, Maker, bool)>,
     /// Held until the exchange is over; drain waits for it.
     #[expect(dead_code, reason = "a guard: it is held, not read")]
     running: Running,
@@ -293,6 +320,7 @@ mod tests {
             future: Some(Box::pin(async { panic!("a programmer's fault") })),
             journal,
             own_work: Arc::default(),
+            for_whom: Asker { id: crate::domain::ids::ExchangeId::generate(), dialect: Dialect::Chat },
         };
         driver.await;
         match reader.batch(true).await.ending {

@@ -8,17 +8,22 @@ use crate::domain::failure::Observation;
 use crate::domain::ids::{RouteName, TargetName};
 use crate::domain::task::{Task, TaskReason};
 use crate::domain::usage::Price;
+use crate::gateway::kept::Chain;
 use crate::gateway::plan::PlanInput;
 use crate::gateway::provider::catalog::Catalog;
 use crate::gateway::settings::{
     Capabilities, Deadlines, Params, Provider, RouteKind, Settings, Target, built_in, nearest,
 };
+use crate::wire::canon::{Conversation, Loss, Tool};
 use crate::wire::dialect::Dialect;
-use crate::wire::request::{Asked, Need};
+use crate::wire::request::{Asked, Invalid, Need};
+use crate::wire::responses::expand;
+use crate::wire::translate::read_request;
 use http::HeaderMap;
 use parking_lot::Mutex;
+use serde_json::value::RawValue;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// Targets made on demand that are kept.
@@ -42,9 +47,52 @@ pub struct Request {
     pub report: bool,
     /// Capabilities that body and task together demand.
     pub needs: Vec<Need>,
+    /// The conversation that it goes on from.
+    pub chain: Option<Chain>,
+    /// A field that only targets of its own dialect can serve, found out since.
+    pub only_natively: Option<&'static str>,
+    /// The request with all of that before it.
+    expanded: OnceLock<Vec<(String, Box<RawValue>)>>,
+    /// Made when the first target of another dialect is met.
+    conversation: OnceLock<Result<(Conversation, Vec<Loss>), Invalid>>,
 }
 
 impl Request {
+    /// What is asked, as every dialect means it, and what had no place in that.
+    ///
+    /// # Errors
+    /// A field that cannot be understood, though a target of the client's own
+    /// dialect may.
+    pub fn conversation(&self) -> Result<(&Conversation, Vec<Loss>), Observation> {
+        let fields = if self.chain.is_some() { self.expanded() } else { self.asked.fields() };
+        let read = self.conversation.get_or_init(|| read_request(self.asked.dialect, fields));
+        match read {
+            Ok((conversation, losses)) => Ok((conversation, losses.clone())),
+            Err(invalid) => Err(Observation::Unsayable {
+                field: invalid.field.clone().unwrap_or_default(),
+                why: invalid.detail.clone(),
+            }),
+        }
+    }
+
+    /// The whole conversation that it goes on from, and its own words.
+    #[must_use]
+    pub fn expanded(&self) -> &[(String, Box<RawValue>)] {
+        let earlier = self.chain.as_ref().map_or(&[][..], |chain| &chain.items);
+        self.expanded.get_or_init(|| expand(self.asked.fields(), earlier))
+    }
+
+    /// Names of the tools whose calls carry free text, once a conversation was made.
+    #[must_use]
+    pub fn custom_tools(&self) -> Vec<String> {
+        let Some(Ok((conversation, _))) = self.conversation.get() else { return Vec::new() };
+        let custom = conversation.tools.iter().filter_map(|tool| match tool {
+            Tool::Custom { name, .. } => Some(name.clone()),
+            Tool::Function { .. } | Tool::WebSearch(_) | Tool::Native { .. } => None,
+        });
+        custom.collect()
+    }
+
     /// What `plan` decides from: the same for an exchange and for `tautline plan`.
     #[must_use]
     pub fn plan_input<'a>(&'a self, settings: &'a Settings) -> PlanInput<'a> {
@@ -53,6 +101,8 @@ impl Request {
             needs: &self.needs,
             input_tokens: self.asked.input_tokens(),
             input_tokens_least: self.asked.input_tokens_least(),
+            dialect: self.asked.dialect,
+            bound: self.only_natively.or(self.asked.particulars.bound),
             output_tokens_max: self.asked.particulars.output_tokens_max,
             stream: self.asked.stream,
             global: &settings.deadlines,
@@ -143,6 +193,10 @@ pub fn intake(
         report: headers.get("x-tautline-report").is_some_and(|value| value == "1"),
         needs,
         asked,
+        conversation: OnceLock::new(),
+        chain: None,
+        only_natively: None,
+        expanded: OnceLock::new(),
     })
 }
 
@@ -243,7 +297,11 @@ fn unknown_task(settings: &Settings, asked: &str) -> String {
     }
 }
 
-fn timeout_header(headers: &HeaderMap) -> Result<Option<Duration>, Observation> {
+/// `x-tautline-timeout-ms`.
+///
+/// # Errors
+/// It is no whole number above zero.
+pub fn timeout_header(headers: &HeaderMap) -> Result<Option<Duration>, Observation> {
     let Some(value) = headers.get("x-tautline-timeout-ms") else { return Ok(None) };
     match value.to_str().ok().and_then(|text| text.trim().parse::<u64>().ok()) {
         Some(ms) if ms > 0 => Ok(Some(Duration::from_millis(ms))),
@@ -289,7 +347,7 @@ fn candidates(
 
 impl OnDemand {
     /// The target `provider/model`, made now unless it is kept from before.
-    fn target(&self, settings: &Settings, provider: &Arc<Provider>, model: &str) -> Arc<Target> {
+    pub fn target(&self, settings: &Settings, provider: &Arc<Provider>, model: &str) -> Arc<Target> {
         let name = format!("{}/{model}", provider.name);
         let mut guard = self.0.lock();
         let Kept { turn, targets: kept } = &mut *guard;
@@ -316,6 +374,7 @@ impl OnDemand {
             price,
             params: Params::default(),
             stream_upstream: true,
+            max_output_tokens: None,
             deadlines: Deadlines::default(),
             on_demand: true,
         });

@@ -8,7 +8,8 @@ use crate::domain::deadline::{Clock, LimitSource};
 use crate::domain::failure::Observation;
 use crate::domain::record::{PlanClock, PlanRecord, PlanRejection, PlanStep};
 use crate::gateway::provider::pace::Limits;
-use crate::gateway::settings::{Deadlines, Limit, Target};
+use crate::gateway::settings::{Auth, Deadlines, Limit, Provider, Target};
+use crate::wire::dialect::Dialect;
 use crate::wire::request::Need;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +27,10 @@ pub struct PlanInput<'a> {
     /// What the client asked to be written at most.
     pub output_tokens_max: Option<u64>,
     pub stream: bool,
+    /// What the client speaks.
+    pub dialect: Dialect,
+    /// A field that only a target of the client's own dialect can serve.
+    pub bound: Option<&'static str>,
     pub global: &'a Deadlines,
     pub task: &'a Deadlines,
     /// `x-tautline-timeout-ms`.
@@ -64,10 +69,11 @@ pub fn plan(input: &PlanInput<'_>) -> Result<Itinerary, Box<Unplanned>> {
         input_tokens: input.input_tokens,
         ..PlanRecord::default()
     };
+    let owner = owner_of_credential(input);
     let mut steps = Vec::new();
     let mut context_alone = !input.candidates.is_empty();
     for (target, reason) in input.candidates {
-        if let Some((why, by_context)) = reject(target, input) {
+        if let Some((why, by_context)) = reject(target, input, owner) {
             context_alone &= by_context;
             record.rejected.push(PlanRejection { target: target.name.to_string(), reason: why });
             continue;
@@ -88,11 +94,17 @@ pub fn plan(input: &PlanInput<'_>) -> Result<Itinerary, Box<Unplanned>> {
 }
 
 /// Why a target cannot serve this, and whether its window alone is the reason.
-fn reject(target: &Target, input: &PlanInput<'_>) -> Option<(String, bool)> {
+fn reject(target: &Target, input: &PlanInput<'_>, owner: Option<&Provider>) -> Option<(String, bool)> {
+    if let Some(why) = not_its_credential(target, owner) {
+        return Some((why, false));
+    }
     let missing: Vec<&str> =
         input.needs.iter().filter(|need| !target.capabilities.meets(**need)).map(|need| need.as_str()).collect();
     if !missing.is_empty() {
         return Some((format!("the request needs {}, which it does not declare", missing.join(" and ")), false));
+    }
+    if let Some(why) = unspoken(target, input) {
+        return Some((why, false));
     }
     let window = target.context_tokens?;
     let wanted = input.input_tokens_least.saturating_add(input.output_tokens_max.unwrap_or(0));
@@ -105,11 +117,51 @@ fn reject(target: &Target, input: &PlanInput<'_>) -> Option<(String, bool)> {
     })
 }
 
+/// Whose credential a caller brings, where providers are to get it: that of the
+/// first of them that speaks as the caller does.
+fn owner_of_credential<'a>(input: &PlanInput<'a>) -> Option<&'a Provider> {
+    let asked = input.dialect;
+    let vendor = |provider: &&'a Provider| {
+        provider.dialect_for(asked).is_some_and(|dialect| dialect.is_anthropics() == asked.is_anthropics())
+    };
+    let mut providers = input.candidates.iter().map(|(target, _)| &*target.provider);
+    providers.find(|provider| matches!(provider.auth, Auth::Client) && vendor(provider))
+}
+
+/// A caller's credential goes to the provider that it is for, and to no fallback of another.
+fn not_its_credential(target: &Target, owner: Option<&Provider>) -> Option<String> {
+    let provider = &*target.provider;
+    if !matches!(provider.auth, Auth::Client) || owner.is_some_and(|owner| std::ptr::eq(owner, provider)) {
+        return None;
+    }
+    Some(match owner {
+        Some(owner) => format!("the caller's own credential is for {}, and this one would need it", owner.name),
+        None => "the caller's own credential is for another kind of API, and this one would need it".to_owned(),
+    })
+}
+
+/// Why a target cannot be asked this in any dialect that it speaks.
+fn unspoken(target: &Target, input: &PlanInput<'_>) -> Option<String> {
+    let asked = input.dialect;
+    match (target.provider.dialect_for(asked), input.bound) {
+        (None, _) => Some(format!("its provider does not serve {asked}; `apis` says what it serves")),
+        (Some(dialect), Some(field)) if dialect != asked => {
+            Some(format!("it is asked in {dialect}, where `{field}` cannot be said"))
+        }
+        _ => None,
+    }
+}
+
 fn limits(target: &Target, input: &PlanInput<'_>) -> Limits {
-    let levels = [input.global, input.task, &target.deadlines];
-    let of = |clock| Deadlines::resolve(&levels, clock, input.stream);
+    limits_of(&[input.global, input.task, &target.deadlines], input.stream, input.budget)
+}
+
+/// The limits that these levels give together; the last that says something wins.
+#[must_use]
+pub fn limits_of(levels: &[&Deadlines], stream: bool, budget: Option<Duration>) -> Limits {
+    let of = |clock| Deadlines::resolve(levels, clock, stream);
     let mut total = of(Clock::Total);
-    if let Some(budget) = input.budget
+    if let Some(budget) = budget
         && total.value.is_none_or(|total| budget < total)
     {
         total = Limit { value: Some(budget), source: LimitSource::Client };
@@ -124,7 +176,9 @@ fn limits(target: &Target, input: &PlanInput<'_>) -> Limits {
     }
 }
 
-fn clocks(limits: &Limits) -> Vec<PlanClock> {
+/// Limits as a record tells them.
+#[must_use]
+pub fn clocks(limits: &Limits) -> Vec<PlanClock> {
     Clock::ALL
         .iter()
         .map(|clock| {
@@ -181,6 +235,8 @@ mod tests {
             input_tokens_least: input_tokens,
             output_tokens_max: Some(100),
             stream: true,
+            dialect: Dialect::Chat,
+            bound: None,
             global: &silent,
             task: &silent,
             budget: None,
@@ -224,6 +280,8 @@ mod tests {
                 input_tokens_least: 1,
                 output_tokens_max: None,
                 stream,
+                dialect: Dialect::Chat,
+                bound: None,
                 global: &silent,
                 task: &silent,
                 budget: Some(Duration::from_secs(budget)),

@@ -9,9 +9,10 @@
 use crate::domain::failure::level;
 use crate::domain::record::{Outcome, Record};
 use crate::gateway::events::{Metrics, RecordDropped};
+use crate::gateway::feedback::of_row;
 use crate::store::Store;
 use serde::Serialize;
-use sqlx::sqlite::SqliteArguments;
+use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{Arguments as _, Row as _};
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -19,8 +20,8 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::{mpsc, oneshot};
 
-/// Handed to [`Store::open`]; a change is a new entry at the end.
-pub const MIGRATIONS: &[&str] = &["
+/// A table of the gateway's database.
+pub const TABLE: &str = "
     CREATE TABLE gateway_records (
         id TEXT PRIMARY KEY NOT NULL,
         outcome TEXT NOT NULL,
@@ -28,7 +29,7 @@ pub const MIGRATIONS: &[&str] = &["
         cause TEXT NOT NULL,
         body TEXT NOT NULL
     ) WITHOUT ROWID;
-"];
+";
 
 /// Records that wait to be written.
 const QUEUE_MAX: usize = 8192;
@@ -372,7 +373,7 @@ pub struct RecordPage {
 pub async fn list(store: &Store, query: &RecordQuery) -> Result<RecordPage, sqlx::Error> {
     let limit = query.limit.clamp(1, PAGE_MAX);
     let rows = sqlx::query(
-        "SELECT body FROM gateway_records
+        "SELECT body, at, verdict, score FROM gateway_records LEFT JOIN gateway_feedback ON request_id = id
          WHERE (?1 IS NULL OR outcome = ?1) AND (?2 IS NULL OR route = ?2)
            AND (?3 IS NULL OR cause = ?3) AND (?4 IS NULL OR id < ?4)
          ORDER BY id DESC LIMIT ?5",
@@ -384,7 +385,7 @@ pub async fn list(store: &Store, query: &RecordQuery) -> Result<RecordPage, sqlx
     .bind(limit)
     .fetch_all(store.pool())
     .await?;
-    let records: Vec<Record> = rows.iter().filter_map(|row| read(row.get::<&str, _>("body"))).collect();
+    let records: Vec<Record> = rows.iter().filter_map(read).collect();
     let next = (rows.len() == limit as usize).then(|| records.last().map(|record| record.id.clone())).flatten();
     Ok(RecordPage { records, next })
 }
@@ -396,17 +397,35 @@ pub async fn list(store: &Store, query: &RecordQuery) -> Result<RecordPage, sqlx
 /// The database's own.
 pub async fn find(store: &Store, id: &str) -> Result<Option<Record>, sqlx::Error> {
     let sql = match id {
-        "last" => "SELECT body FROM gateway_records WHERE ?1 = 'last' ORDER BY id DESC LIMIT 2",
+        "last" => {
+            "SELECT body, at, verdict, score FROM gateway_records LEFT JOIN gateway_feedback ON request_id = id
+             WHERE ?1 = 'last' ORDER BY id DESC LIMIT 2"
+        }
         _ => {
-            "SELECT body FROM gateway_records WHERE id = ?1 OR (length(?1) >= 4 AND id LIKE '%' || ?1) ORDER BY id DESC LIMIT 2"
+            "SELECT body, at, verdict, score FROM gateway_records LEFT JOIN gateway_feedback ON request_id = id
+             WHERE id = ?1 OR (length(?1) >= 4 AND id LIKE '%' || ?1) ORDER BY id DESC LIMIT 2"
         }
     };
     let rows = sqlx::query(sql).bind(id).fetch_all(store.pool()).await?;
     let ambiguous = id != "last" && rows.len() > 1;
-    Ok(rows.first().filter(|_| !ambiguous).and_then(|row| read(row.get::<&str, _>("body"))))
+    Ok(rows.first().filter(|_| !ambiguous).and_then(read))
+}
+
+/// The record of one exchange by its whole id; it reads one row.
+///
+/// # Errors
+/// The database's own.
+pub async fn get(store: &Store, id: &str) -> Result<Option<Record>, sqlx::Error> {
+    let sql = "SELECT body, at, verdict, score FROM gateway_records LEFT JOIN gateway_feedback ON request_id = id
+               WHERE id = ?1";
+    let row = sqlx::query(sql).bind(id).fetch_optional(store.pool()).await?;
+    Ok(row.as_ref().and_then(read))
 }
 
 /// A row that cannot be read was written by another version; it is skipped.
-fn read(body: &str) -> Option<Record> {
-    serde_json::from_str(body).ok()
+fn read(row: &SqliteRow) -> Option<Record> {
+    let mut record: Record = serde_json::from_str(row.get::<&str, _>("body")).ok()?;
+    let said: (Option<String>, Option<&str>) = (row.get("at"), row.get("verdict"));
+    record.feedback = said.0.zip(said.1).and_then(|(at, verdict)| of_row(at, verdict, row.get("score")));
+    Some(record)
 }

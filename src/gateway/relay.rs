@@ -11,8 +11,9 @@ use crate::gateway::journal::{Departure, Ending, Entry, ErrorAnswer, Reader};
 use crate::gateway::settings::Bounds;
 use crate::gateway::state::Gateway;
 use crate::serve::{Answer, SendError, Session};
-use crate::wire::chat::{Assembler, error_frame};
-use crate::wire::sse::{DONE, KEEPALIVE};
+use crate::wire::dialect::Dialect;
+use crate::wire::error::Tail;
+use crate::wire::frames::{Assembler, keepalive, report_frame, terminator};
 use bytes::{Bytes, BytesMut};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue};
@@ -21,12 +22,17 @@ use std::pin::{Pin, pin};
 use std::time::Instant;
 use tokio::time::Sleep;
 
+/// Bytes of `x-tautline-warning`; all of it stands in the record.
+const WARNING_BYTES_MAX: usize = 2000;
+
 /// Headers that every answer of an exchange carries.
 #[derive(Debug, Clone)]
 pub struct ReplyHeaders {
     pub id: String,
     /// The client's own, echoed as it came.
     pub client_request_id: Option<HeaderValue>,
+    /// What the client speaks.
+    pub dialect: Dialect,
 }
 
 impl ReplyHeaders {
@@ -35,8 +41,20 @@ impl ReplyHeaders {
     pub fn base(&self) -> Vec<(HeaderName, HeaderValue)> {
         let mut headers = Vec::with_capacity(10);
         headers.extend(value("x-request-id", &self.id));
+        if self.dialect.is_anthropics() {
+            headers.extend(value("request-id", &self.id));
+        }
         let own = self.client_request_id.clone();
         headers.extend(own.map(|id| (HeaderName::from_static("x-client-request-id"), id)));
+        headers
+    }
+
+    /// With the facts of a single attempt.
+    #[must_use]
+    pub fn with_attempt(&self, target: &str) -> Vec<(HeaderName, HeaderValue)> {
+        let mut headers = self.base();
+        headers.extend(value("x-tautline-target", target));
+        headers.push((HeaderName::from_static("x-tautline-attempts"), HeaderValue::from_static("1")));
         headers
     }
 
@@ -48,10 +66,17 @@ impl ReplyHeaders {
         headers.extend(value("x-tautline-attempts", &facts.attempts.to_string()));
         headers.extend(facts.provider_headers);
         if !facts.warnings.is_empty() {
-            headers.extend(value("x-tautline-warning", &facts.warnings.join("; ")));
+            headers.extend(value("x-tautline-warning", &shortened(&facts.warnings)));
         }
         headers
     }
+}
+
+/// Warnings as one header: names of fields are a client's own text.
+fn shortened(warnings: &[String]) -> String {
+    let joined = warnings.join("; ");
+    let plain = joined.chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' });
+    plain.take(WARNING_BYTES_MAX).collect()
 }
 
 fn value(name: &'static str, text: &str) -> Option<(HeaderName, HeaderValue)> {
@@ -91,8 +116,11 @@ pub async fn read(
     headers: &ReplyHeaders,
 ) {
     let silence = Silence::default();
-    let mut delivering = Delivering { gateway, bounds, session, reader, headers, head_sent: false, silence };
-    let delivered = if delivery.stream { delivering.stream().await } else { delivering.whole().await };
+    let Delivery { stream, dialect, .. } = delivery;
+    let tail = Tail::new(dialect);
+    let mut delivering =
+        Delivering { gateway, bounds, session, reader, headers, dialect, tail, head_sent: false, silence };
+    let delivered = if stream { delivering.stream().await } else { delivering.whole().await };
     if let Err(error) = delivered {
         delivering.reader.depart(match error {
             SendError::Gone => Departure::Gone,
@@ -107,6 +135,9 @@ struct Delivering<'a> {
     session: &'a mut Session,
     reader: Reader,
     headers: &'a ReplyHeaders,
+    dialect: Dialect,
+    /// What went out, as far as an error behind it needs it.
+    tail: Tail,
     head_sent: bool,
     silence: Silence,
 }
@@ -149,13 +180,14 @@ impl Delivering<'_> {
         loop {
             match self.wake(due, true).await? {
                 Wake::Silence if self.head_sent => {
-                    self.session.send(Bytes::from_static(KEEPALIVE)).await?;
+                    self.session.send(Bytes::from_static(keepalive(self.dialect))).await?;
                     KeptAlive.emit(&self.gateway.metrics);
                 }
                 // Nothing was shown yet: keep-alives begin, fallback goes on inside.
                 Wake::Silence => {
                     self.send_head().await?;
-                    self.session.send(encode(std::mem::take(&mut entries), None)).await?;
+                    let notes = self.encode(std::mem::take(&mut entries), None);
+                    self.session.send(notes).await?;
                 }
                 Wake::Batch(batch) => {
                     if let (false, Some(Ending::Error(answer))) = (self.head_sent, &batch.ending)
@@ -180,7 +212,8 @@ impl Delivering<'_> {
                         // The answer began anew: nothing is written, so the silence goes on.
                         continue;
                     }
-                    self.session.send(encode(std::mem::take(&mut entries), batch.ending)).await?;
+                    let piece = self.encode(std::mem::take(&mut entries), batch.ending);
+                    self.session.send(piece).await?;
                     if ended {
                         // All of it was taken; a client that closes on `[DONE]`
                         // without reading the last chunk has missed nothing.
@@ -191,6 +224,36 @@ impl Delivering<'_> {
             }
             due = Some(Instant::now() + bounds.keepalive_every);
         }
+    }
+
+    /// All that is ready, as one piece.
+    fn encode(&mut self, entries: Vec<Entry>, ending: Option<Ending>) -> Bytes {
+        let payload = |entry: &Entry| if let Entry::Frame(frame) = entry { frame.data.len() + 40 } else { 0 };
+        let mut out = BytesMut::with_capacity(entries.iter().map(payload).sum::<usize>() + 16);
+        for entry in entries {
+            match entry {
+                Entry::Frame(frame) => {
+                    self.tail.follow(&frame);
+                    frame.encode_into(&mut out);
+                }
+                // A comment line without a blank line after it, as for keep-alives.
+                Entry::Note(text) => {
+                    out.extend_from_slice(format!(": {}\n", text.replace(['\n', '\r'], " ")).as_bytes());
+                }
+                Entry::Whole(_) => {}
+            }
+        }
+        match ending {
+            None => {}
+            Some(Ending::Complete { report }) => {
+                if let Some(report) = report {
+                    report_frame(self.dialect, &report).encode_into(&mut out);
+                }
+                out.extend_from_slice(terminator(self.dialect));
+            }
+            Some(Ending::Error(answer)) => out.extend_from_slice(&self.tail.error(self.dialect, &answer.body)),
+        }
+        out.freeze()
     }
 
     async fn send_head(&mut self) -> Result<(), SendError> {
@@ -205,17 +268,17 @@ impl Delivering<'_> {
     }
 
     async fn whole(&mut self) -> Result<(), SendError> {
-        let mut assembler = Assembler::default();
+        let mut assembler = Assembler::new(self.dialect);
         let mut whole: Option<Bytes> = None;
         loop {
             let Wake::Batch(batch) = self.wake(None, false).await? else { continue };
             if batch.reset {
-                assembler = Assembler::default();
+                assembler = Assembler::new(self.dialect);
                 whole = None;
             }
             for entry in batch.entries {
                 match entry {
-                    Entry::Frame(frame) => assembler.push(&frame.data),
+                    Entry::Frame(frame) => assembler.push(&frame),
                     Entry::Whole(body) => whole = Some(body),
                     Entry::Note(_) => {}
                 }
@@ -261,32 +324,6 @@ impl Delivering<'_> {
 
 fn only_notes(batch: &crate::gateway::journal::Batch) -> bool {
     batch.ending.is_none() && batch.entries.iter().all(|entry| matches!(entry, Entry::Note(_)))
-}
-
-/// All that is ready, as one piece.
-fn encode(entries: Vec<Entry>, ending: Option<Ending>) -> Bytes {
-    let payload = |entry: &Entry| if let Entry::Frame(frame) = entry { frame.data.len() + 10 } else { 0 };
-    let mut out = BytesMut::with_capacity(entries.iter().map(payload).sum::<usize>() + DONE.len());
-    for entry in entries {
-        match entry {
-            Entry::Frame(frame) => frame.encode_into(&mut out),
-            // A comment line without a blank line after it, as for keep-alives.
-            Entry::Note(text) => out.extend_from_slice(format!(": {}\n", text.replace(['\n', '\r'], " ")).as_bytes()),
-            Entry::Whole(_) => {}
-        }
-    }
-    match ending {
-        None => {}
-        Some(Ending::Complete { report }) => {
-            if let Some(report) = report {
-                let frame = serde_json::json!({"object": "chat.completion.chunk", "choices": [], "tautline": report});
-                out.extend_from_slice(format!("data: {frame}\n\n").as_bytes());
-            }
-            out.extend_from_slice(DONE);
-        }
-        Some(Ending::Error(answer)) => out.extend_from_slice(&error_frame(&answer.body)),
-    }
-    out.freeze()
 }
 
 /// An unstreamed answer byte for byte, or the assembled one; with the report in it.

@@ -9,20 +9,21 @@ mod error;
 
 pub use error::{Verdicts, error_answer, fixed_answer};
 
-use crate::domain::deadline::Clock;
+use crate::domain::deadline::{Clock, LimitSource};
 use crate::domain::failure::{Evidence, Failure, Observation, Phase, StallPoint, classify};
 use crate::domain::ids::{ExchangeId, Principal, RouteName, TargetName};
 use crate::domain::record::{AttemptOutcome, AttemptRecord, Billed, NONE, Outcome, Purpose, Record};
 use crate::domain::task::{Task, TaskReason};
 use crate::domain::usage::Usage;
 use crate::gateway::attempt::Tally;
-use crate::gateway::events::{AttemptEnded, Metrics, RecordDropped, Settled};
+use crate::gateway::events::{AttemptEnded, Metrics, RecordDropped, Settled, Translated};
 use crate::gateway::journal::{Departure, Journal};
 use crate::gateway::record::RecordSink;
 use crate::gateway::settings::Target;
 use crate::gateway::spans::{Spent, Trace};
 use crate::telemetry::Raised;
 use crate::telemetry::otlp::Exporter;
+use crate::wire::dialect::Dialect;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -33,6 +34,7 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub struct Open {
     pub record: Box<Record>,
+    pub asker: Asker,
     accepted: Instant,
     route: Option<RouteName>,
     task: Option<(Task, TaskReason)>,
@@ -54,8 +56,8 @@ struct Flight {
     target: Arc<Target>,
     tally: Arc<Mutex<Tally>>,
     began: Instant,
-    /// Estimated prompt tokens, for what the provider does not report.
-    input_tokens: u64,
+    /// Estimated prompt tokens, for what the provider does not report; `None`: tokens are not counted.
+    input_tokens: Option<u64>,
     _raised: Raised,
 }
 
@@ -78,6 +80,15 @@ pub struct Opening {
     pub client_request_id: Option<String>,
     pub principal: Principal,
     pub client_addr: Option<String>,
+    /// What the client speaks.
+    pub dialect: Dialect,
+}
+
+/// Whom an error is written for.
+#[derive(Debug, Clone, Copy)]
+pub struct Asker {
+    pub id: ExchangeId,
+    pub dialect: Dialect,
 }
 
 impl Open {
@@ -92,10 +103,12 @@ impl Open {
             principal: opening.principal,
             client_addr: opening.client_addr,
             path: opening.path,
+            dialect: opening.dialect.as_str().to_owned(),
             ..Record::blank()
         };
         Self {
             record: Box::new(record),
+            asker: Asker { id: opening.id, dialect: opening.dialect },
             accepted: opening.accepted,
             route: None,
             task: None,
@@ -161,6 +174,7 @@ impl Open {
             target: target.name.to_string(),
             provider: target.provider.name.to_string(),
             model: target.model.clone(),
+            translated_to: begun.translated_to.map(|dialect| dialect.as_str().to_owned()),
             outcome: AttemptOutcome::Cancelled,
             cause: NONE.to_owned(),
             phase: NONE.to_owned(),
@@ -180,6 +194,9 @@ impl Open {
             key: begun.key.map(|place| place + 1),
             upstream_request_id: None,
         };
+        if let Some(to) = begun.translated_to {
+            Translated { from: self.asker.dialect, to }.emit(&self.metrics);
+        }
         self.flight = Some(Flight {
             record,
             target: Arc::clone(target),
@@ -188,6 +205,22 @@ impl Open {
             input_tokens: begun.input_tokens,
             _raised: self.metrics.attempt_under_way(&target.label),
         });
+    }
+
+    /// A target was passed over when its turn came: an attempt without any wire.
+    pub fn skip_attempt(&mut self, target: &Arc<Target>, failure: &Failure, purpose: Purpose) {
+        drop(self.trace_attempt());
+        let begun = BegunAttempt {
+            tally: Arc::default(),
+            purpose,
+            limit: crate::gateway::settings::Limit { value: None, source: LimitSource::Configured },
+            waited: Duration::ZERO,
+            key: None,
+            input_tokens: Some(0),
+            translated_to: None,
+        };
+        self.begin_attempt(target, begun);
+        self.end_attempt(AttemptOutcome::Failed, Some(failure));
     }
 
     /// The attempt under way ends.
@@ -213,8 +246,8 @@ impl Open {
         // prompt of an answer that we, or the client's departure, ended before its first word.
         let ended_by_us =
             outcome == AttemptOutcome::Cancelled || failure.is_some_and(|failure| clock_of(failure).is_some());
-        let estimate = (tally.contents > 0 || (tally.sent && ended_by_us)).then_some(Usage {
-            input: input_tokens,
+        let estimate = input_tokens.filter(|_| tally.contents > 0 || (tally.sent && ended_by_us)).map(|input| Usage {
+            input,
             output: tally.contents,
             estimated: true,
             ..Usage::default()
@@ -358,7 +391,10 @@ pub struct BegunAttempt {
     pub limit: crate::gateway::settings::Limit,
     pub waited: Duration,
     pub key: Option<usize>,
-    pub input_tokens: u64,
+    /// `None`: tokens are not counted.
+    pub input_tokens: Option<u64>,
+    /// What the target speaks, where the client speaks another dialect.
+    pub translated_to: Option<Dialect>,
 }
 
 /// The clock of ours that ended an attempt, if one did.

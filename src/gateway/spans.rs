@@ -125,7 +125,12 @@ impl Trace {
             parent,
             state: self.state.as_ref().and_then(|state| state.to_str().ok()),
             sampled: own.sampled,
-            name: if model.is_empty() { "exchange".to_owned() } else { format!("chat {}", redact(model, NAME_MAX)) },
+            name: match kind {
+                _ if !model.is_empty() => format!("chat {}", redact(model, NAME_MAX)),
+                // Of bytes that pass.
+                Kind::Client => "attempt".to_owned(),
+                Kind::Server => "exchange".to_owned(),
+            },
             kind,
             start,
             end,
@@ -219,15 +224,17 @@ fn of_exchange(record: &Record) -> Attributes<'_> {
 
 fn of_attempt(attempt: &AttemptRecord, place: usize) -> Attributes<'_> {
     let mut out: Attributes<'_> = vec![
-        ("gen_ai.operation.name", "chat".into()),
         ("gen_ai.provider.name", attempt.provider.as_str().into()),
-        ("gen_ai.request.model", redact(&attempt.model, NAME_MAX).into()),
         ("tautline.target", shown(&attempt.target).into()),
         ("tautline.attempt", (place as u64 + 1).into()),
         ("tautline.purpose", attempt.purpose.as_str().into()),
         ("tautline.outcome", attempt.outcome.as_str().into()),
         ("tautline.bytes", attempt.bytes.into()),
     ];
+    if !attempt.model.is_empty() {
+        out.push(("gen_ai.operation.name", "chat".into()));
+        out.push(("gen_ai.request.model", redact(&attempt.model, NAME_MAX).into()));
+    }
     texts(
         &mut out,
         [("error.type", &attempt.cause), ("tautline.phase", &attempt.phase), ("tautline.side", &attempt.side)],

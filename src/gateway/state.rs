@@ -4,15 +4,27 @@ use crate::domain::secret::Secret;
 use crate::gateway::access::KeyHash;
 use crate::gateway::bodies::Bodies;
 use crate::gateway::events::Metrics;
+use crate::gateway::feedback::Shelf;
 use crate::gateway::intake::OnDemand;
+use crate::gateway::kept::Keep;
 use crate::gateway::lifecycle::Lifecycle;
+use crate::gateway::makers::Makers;
 use crate::gateway::provider::catalog::Catalog;
 use crate::gateway::provider::pool::Memory;
 use crate::gateway::provider::transport::Transport;
 use crate::gateway::settings::Settings;
 use crate::gateway::settle::Settling;
+use crate::store::Store;
 use std::sync::Arc;
 use tokio::sync::{Notify, watch};
+
+/// What [`Store::open`] is handed; a change is a new entry at the end.
+pub const MIGRATIONS: &[&str] = &[
+    crate::gateway::record::TABLE,
+    crate::gateway::makers::TABLE,
+    crate::gateway::kept::TABLE,
+    crate::gateway::feedback::TABLE,
+];
 
 /// One gateway: its settings and everything that outlives an exchange.
 #[derive(Debug)]
@@ -22,6 +34,9 @@ pub struct Gateway {
     pub transport: Arc<Transport>,
     pub memory: Memory,
     pub catalog: Catalog,
+    pub makers: Makers,
+    pub kept: Keep,
+    pub feedback: Shelf,
     pub on_demand: OnDemand,
     pub metrics: Arc<Metrics>,
     pub lifecycle: Lifecycle,
@@ -56,6 +71,9 @@ impl Gateway {
             settings: watch::Sender::new(settings),
             memory: Memory::default(),
             catalog: Catalog::default(),
+            makers: Makers::default(),
+            kept: Keep::new(&principal_key),
+            feedback: Shelf::default(),
             on_demand: OnDemand::default(),
             lifecycle,
             started: u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or(0),
@@ -63,6 +81,16 @@ impl Gateway {
             minted,
             keys_due: Notify::new(),
         }
+    }
+
+    /// The database is open: reads what is needed at once.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn opened(&self, store: &Store) -> Result<(), sqlx::Error> {
+        self.kept.opened(store.clone());
+        self.feedback.opened(store.clone());
+        self.makers.load(store).await
     }
 
     /// The settings in force now.

@@ -358,6 +358,8 @@ impl Session {
             }
         }
         let framing = match length {
+            // There is no body, and nothing may say how long it is (RFC 9110, section 8.6; RFC 9112, section 6.1).
+            _ if matches!(status, 204 | 304) => Framing::Bodyless,
             Some(length) => Framing::Length(length),
             None if self.inner.req_header().version < Version::HTTP_11 => {
                 self.close_after();
@@ -546,6 +548,7 @@ enum Framing {
     Chunked,
     /// For HTTP/1.0, which has no chunks (RFC 9112, section 6.1).
     UntilClose,
+    Bodyless,
 }
 
 fn response_head(status: u16, headers: &[(HeaderName, HeaderValue)], framing: Framing) -> ResponseHeader {
@@ -562,7 +565,7 @@ fn response_head(status: u16, headers: &[(HeaderName, HeaderValue)], framing: Fr
         Framing::Chunked => {
             head.headers.insert(http::header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
-        Framing::UntilClose => {}
+        Framing::UntilClose | Framing::Bodyless => {}
     }
     head.into()
 }

@@ -3,16 +3,22 @@
 //! Owns the endpoints and the request counters. Refuses to word answers.
 //! Invariant: whatever is logged as arrived is logged as ended.
 
-use super::chat::Chat;
 use super::conn::{Conn, Gone};
+use super::dialect::Dialect;
+use super::echo::{self, Echo};
 use super::fault::Fault;
+use super::models;
 use super::play::{Next, Turn, play, respond};
-use super::refusal::{self, Response, refusal, rejected};
+use super::prepare::prepare;
+use super::refusal::{About, Complaint, Response, refusal};
 use super::request::{self, Body, Head, Unread};
+use super::responses::Kept;
+use super::route::Endpoint;
 use super::script::{Script, ScriptError};
+use super::seal::Seal;
 use super::seen::{Ended, Log, Seen};
 use super::server::SimSettings;
-use super::whole;
+use bytes::Bytes;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -26,6 +32,7 @@ const SCRIPT_HEADER: &str = "x-tautline-sim";
 pub(super) struct Shared {
     settings: SimSettings,
     pub log: Log,
+    pub kept: Kept,
     counters: Mutex<HashMap<String, u64>>,
 }
 
@@ -38,18 +45,21 @@ pub(super) struct Done {
 
 /// Serves the next request of a connection.
 pub(super) async fn exchange(conn: &mut Conn, shared: &Shared) -> Done {
-    let read = match request::read_head(conn).await {
-        Ok(head) => receive(conn, shared, &head).await.map(|received| (head, received)),
-        Err(unread) => Err(unread),
-    };
-    let (head, received) = match read {
-        Ok(read) => read,
+    let head = match request::read_head(conn).await {
+        Ok(head) => head,
         Err(unread) => {
-            return Done { next: unreadable(conn, unread).await, ended: None };
+            return Done { next: unreadable(conn, Dialect::Chat, unread).await, ended: None };
+        }
+    };
+    let endpoint = Endpoint::of(&head);
+    let received = match receive(conn, shared, &head, &endpoint).await {
+        Ok(received) => received,
+        Err(unread) => {
+            return Done { next: unreadable(conn, endpoint.dialect(&head), unread).await, ended: None };
         }
     };
     let id = received.id;
-    let played = answer(conn, shared, &head, received).await;
+    let played = answer(conn, shared, &head, &endpoint, received).await;
     let (next, ended) = match played {
         Ok((Next::KeepAlive, ended)) if !head.keep_alive => (Next::Fin, ended),
         Ok(played) => played,
@@ -59,29 +69,31 @@ pub(super) async fn exchange(conn: &mut Conn, shared: &Shared) -> Done {
     Done { next, ended: id.map(|id| (id, ended)) }
 }
 
-async fn unreadable(conn: &mut Conn, unread: Unread) -> Next {
+async fn unreadable(conn: &mut Conn, dialect: Dialect, unread: Unread) -> Next {
     let status = match unread {
         Unread::Gone(_) => return Next::Fin,
         Unread::Malformed => 400,
         Unread::HeadTooLarge => 431,
         Unread::BodyTooLarge => 413,
     };
-    let response = rejected(status, &unread.to_string());
-    respond(conn, 0, &response, Next::Linger).await.unwrap_or(Next::Fin)
+    let response = Complaint::invalid(unread.to_string()).status(status).response(dialect, 0);
+    respond(conn, dialect, 0, &response, Next::Linger).await.unwrap_or(Next::Fin)
 }
 
 /// A request that was read and written down.
-struct Received {
+pub(super) struct Received {
     /// `None` for what is not logged: the log's own endpoint.
     id: Option<u64>,
-    body: Value,
+    pub body: Value,
+    /// As it came, for an echo.
+    raw: Bytes,
     /// The body was cut short on purpose.
     early: bool,
-    script: Result<Script, ScriptError>,
-    fault: Option<Fault>,
+    pub script: Result<Script, ScriptError>,
+    pub fault: Option<Fault>,
 }
 
-async fn receive(conn: &mut Conn, shared: &Shared, head: &Head) -> Result<Received, Unread> {
+async fn receive(conn: &mut Conn, shared: &Shared, head: &Head, endpoint: &Endpoint) -> Result<Received, Unread> {
     let header = head.header(SCRIPT_HEADER);
     let mut drawn = None;
     let read = request::read_body(conn, head, |model| {
@@ -93,12 +105,13 @@ async fn receive(conn: &mut Conn, shared: &Shared, head: &Head) -> Result<Receiv
     })
     .await?;
     let early = matches!(read, Body::Part { .. });
-    let (body, body_bytes, model) = match read {
-        Body::Part { read, model } => (Value::Null, read, model),
+    let (body, raw, body_bytes, model) = match read {
+        Body::Part { read, model } => (Value::Null, Bytes::new(), read, model),
         Body::Whole(bytes) => {
             let body: Value = serde_json::from_slice(&bytes).unwrap_or_default();
             let model = body["model"].as_str().unwrap_or_default().to_owned();
-            (body, bytes.len(), model)
+            let length = bytes.len();
+            (body, bytes.freeze(), length, model)
         }
     };
     let script = Script::read(&model, header);
@@ -106,98 +119,162 @@ async fn receive(conn: &mut Conn, shared: &Shared, head: &Head) -> Result<Receiv
         // Counted once: an early answer was drawn for while its body came in.
         let drawn = drawn.filter(|_| script.fault == Some(Fault::EarlyAnswer));
         let strikes = || drawn.unwrap_or_else(|| shared.strikes(script, &model, header));
-        script.fault.filter(|fault| early || (applies(*fault, &body) && strikes()))
+        script.fault.filter(|fault| early || (applies(*fault, endpoint, &body) && strikes()))
     });
-    let id = (head.path != "/sim/seen").then(|| {
+    let id = (*endpoint != Endpoint::Seen).then(|| {
         shared.log.arrived(Seen {
             id: 0,
             model,
+            method: head.method.clone(),
             path: head.path.clone(),
+            query: head.query.clone(),
             headers: head.headers.clone(),
             body: body.clone(),
             body_bytes,
             bearer: head.bearer(),
+            key: head.key(),
             fault,
             ended: None,
             at: Instant::now(),
             frames_sent: 0,
         })
     });
-    Ok(Received { id, body, early, script, fault })
+    Ok(Received { id, body, raw, early, script, fault })
 }
 
-/// Whether the fault has a meaning for this request.
-fn applies(fault: Fault, body: &Value) -> bool {
-    if fault == Fault::StreamOptionsUnsupported {
-        return !body["stream_options"].is_null();
-    }
-    body["stream"] == true || whole::applies(fault)
-}
-
-async fn answer(conn: &mut Conn, shared: &Shared, head: &Head, received: Received) -> Result<(Next, Ended), Gone> {
-    let id = received.id.unwrap_or(0);
-    let early = received.early;
-    let path = head.path.strip_prefix("/v1").unwrap_or(&head.path);
-    let response = match (head.method.as_str(), path) {
-        ("GET", "/sim/seen") => Response::json(200, &shared.log.to_json()),
-        _ if !shared.knows(head.bearer().as_deref()) => {
-            refusal(Fault::Status401, &Script::default(), "", "").expect("401 is a refusal")
-        }
-        ("GET", "/models") => Response::json(200, &shared.models()),
-        ("POST", "/chat/completions") if early => {
-            let script = received.script.unwrap_or_default();
-            let response = refusal(Fault::EarlyAnswer, &script, "", "").expect("an early answer is a refusal");
-            return Ok((respond(conn, id, &response, Next::Linger).await?, Ended::FaultDone));
-        }
-        ("POST", "/chat/completions") => match prepare(received, &shared.log, id) {
-            Ok((turn, chat)) => return Ok((play(conn, &turn, chat).await?, turn.ended())),
-            Err(response) => response,
-        },
-        (method, _) => {
-            let message = format!("Invalid URL ({method} {})", head.path);
-            Response::json(404, &refusal::error(&message, "invalid_request_error", None, None))
-        }
+/// Whether the fault has a meaning for this request. Bodies that are no
+/// conversation (embeddings, counted tokens) know the faults of an unstreamed chat.
+fn applies(fault: Fault, endpoint: &Endpoint, body: &Value) -> bool {
+    let (dialect, stream) = match endpoint {
+        Endpoint::Answer(dialect) => (*dialect, body["stream"] == true),
+        _ => (Dialect::Chat, false),
     };
+    if fault == Fault::StreamOptionsUnsupported && body["stream_options"].is_null() {
+        return false;
+    }
+    dialect.applies(fault, stream)
+}
+
+async fn answer(
+    conn: &mut Conn,
+    shared: &Shared,
+    head: &Head,
+    endpoint: &Endpoint,
+    received: Received,
+) -> Result<(Next, Ended), Gone> {
+    let id = received.id.unwrap_or(0);
+    let dialect = endpoint.dialect(head);
+    let early = received.early;
+    let played = matches!(endpoint, Endpoint::Answer(_) | Endpoint::CountTokens | Endpoint::Embeddings);
+    let response = match endpoint {
+        Endpoint::Seen => Response::json(200, &shared.log.to_json()),
+        _ if !shared.knows(head.key().as_deref()) => {
+            refused(Fault::Status401, dialect, id, &Script::default()).expect("401 is a refusal")
+        }
+        Endpoint::Echo(status) => match received.script {
+            Err(error) => Complaint::invalid(error.to_string()).response(dialect, id),
+            Ok(script) => {
+                let (content_type, chunked) = echo::content_type(head.header("accept"), head.header("content-type"));
+                let (method, status, body, fault) = (&head.method, *status, received.raw, received.fault);
+                let echo = Echo { id, method, content_type, chunked, status, body, script, fault };
+                return echo::play(conn, &echo).await;
+            }
+        },
+        _ if played && early => {
+            let script = received.script.unwrap_or_default();
+            let response = refused(Fault::EarlyAnswer, dialect, id, &script).expect("an early answer is a refusal");
+            return Ok((respond(conn, dialect, id, &response, Next::Linger).await?, Ended::FaultDone));
+        }
+        _ if played => match prepare(shared, head, endpoint, received, id) {
+            Ok(ready) => {
+                let turn = Turn {
+                    log: &shared.log,
+                    id,
+                    dialect,
+                    script: ready.script,
+                    fault: ready.fault,
+                    stream: ready.stream,
+                };
+                return Ok((play(conn, &turn, ready.voice).await?, turn.ended()));
+            }
+            Err(complaint) => complaint.response(dialect, id),
+        },
+        _ => looked_up(shared, head, endpoint, id),
+    };
+    // A head alone was asked for: a body would be taken for the next answer.
+    let response = if head.method == "HEAD" { Response { body: String::new(), ..response } } else { response };
     // An upload that was given up cannot be followed by another request.
     let next = if early { Next::Linger } else { Next::KeepAlive };
-    Ok((respond(conn, id, &response, next).await?, Ended::Complete))
+    Ok((respond(conn, dialect, id, &response, next).await?, Ended::Complete))
 }
 
-/// Checks the body and words its answer.
-fn prepare(received: Received, log: &Log, id: u64) -> Result<(Turn<'_>, Chat), Response> {
-    let Received { body, script, fault, .. } = received;
-    if !body.is_object() {
-        return Err(rejected(400, "We could not parse the JSON body of your request."));
+/// The endpoints without a model at work.
+fn looked_up(shared: &Shared, head: &Head, endpoint: &Endpoint, id: u64) -> Response {
+    let dialect = endpoint.dialect(head);
+    let found = match endpoint {
+        Endpoint::Models => Ok(models::list(dialect, &shared.settings.names)),
+        Endpoint::Model(name) => models::one(dialect, &shared.settings.names, name),
+        Endpoint::Response(name) => kept(shared, name).map(|turn| turn.response.clone()),
+        Endpoint::CancelResponse(name) => kept(shared, name).and_then(|turn| {
+            let background = turn.response["background"] == true;
+            background
+                .then(|| turn.response.clone())
+                .ok_or_else(|| Complaint::invalid("Cannot cancel a synchronous response."))
+        }),
+        Endpoint::DeleteResponse(name) if shared.kept.forget(name) => {
+            Ok(json!({ "id": name, "object": "response", "deleted": true }))
+        }
+        Endpoint::DeleteResponse(name) => Err(unknown_response(name)),
+        Endpoint::Seen
+        | Endpoint::Answer(_)
+        | Endpoint::CountTokens
+        | Endpoint::Embeddings
+        | Endpoint::Echo(_)
+        | Endpoint::Unknown => {
+            let message = match dialect {
+                Dialect::Messages => "Not Found".to_owned(),
+                Dialect::Chat | Dialect::Completions | Dialect::Responses => {
+                    format!("Invalid URL ({} {})", head.method, head.path)
+                }
+            };
+            Err(Complaint::invalid(message).status(404))
+        }
+    };
+    match found {
+        Ok(body) => Response::json(200, &body),
+        Err(complaint) => complaint.response(dialect, id),
     }
-    if body["model"].as_str().is_none_or(str::is_empty) {
-        return Err(rejected(400, "you must provide a model parameter"));
-    }
-    if !body["messages"].is_array() {
-        return Err(rejected(400, "Missing required parameter: 'messages'."));
-    }
-    let script = script.map_err(|error| rejected(400, &error.to_string()))?;
-    let chat = Chat::compose(&body, &script, id).map_err(|error| rejected(400, &error.to_string()))?;
-    let stream = body["stream"] == true && !script.plain;
-    Ok((Turn { log, id, script, fault, stream }, chat))
+}
+
+fn kept(shared: &Shared, id: &str) -> Result<std::sync::Arc<super::responses::KeptTurn>, Complaint> {
+    shared.kept.find(id).ok_or_else(|| unknown_response(id))
+}
+
+fn unknown_response(id: &str) -> Complaint {
+    Complaint::invalid(format!("Response with id '{id}' not found.")).status(404)
+}
+
+fn refused(fault: Fault, dialect: Dialect, request: u64, script: &Script) -> Option<Response> {
+    refusal(fault, &About { dialect, request, script, model: "", prompt: "" })
 }
 
 impl Shared {
     pub fn new(settings: SimSettings) -> Self {
-        Self { log: Log::new(settings.seen_max), settings, counters: Mutex::default() }
+        Self { log: Log::new(settings.seen_max), kept: Kept::default(), settings, counters: Mutex::default() }
     }
 
-    fn knows(&self, bearer: Option<&str>) -> bool {
+    pub fn signing(&self) -> &str {
+        &self.settings.signing
+    }
+
+    /// What this simulator seals for the key that a request came with.
+    pub fn seal(&self, head: &Head) -> Seal {
+        Seal::new(&self.settings.signing, &head.key().unwrap_or_default())
+    }
+
+    fn knows(&self, key: Option<&str>) -> bool {
         let keys = &self.settings.api_keys;
-        keys.is_empty() || bearer.is_some_and(|bearer| keys.iter().any(|key| key == bearer))
-    }
-
-    fn models(&self) -> Value {
-        let own = ["sim", "sim-small", "sim-large"].into_iter();
-        let data: Vec<Value> = own
-            .chain(self.settings.names.iter().map(String::as_str))
-            .map(|id| json!({ "id": id, "object": "model", "created": 1_767_225_600, "owned_by": "sim" }))
-            .collect();
-        json!({ "object": "list", "data": data })
+        keys.is_empty() || key.is_some_and(|key| keys.iter().any(|known| known == key))
     }
 
     /// Counts the request among those with the same model and header, and

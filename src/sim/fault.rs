@@ -7,8 +7,10 @@
 use crate::domain::failure::closed_enum;
 
 closed_enum! {
-    /// What goes wrong. "After N" means after `after=N` content deltas (text,
-    /// reasoning and tool-call fragments alike), by default before the first.
+    /// What goes wrong, described as chat has it; the other dialects have forms of
+    /// their own ([`super::Dialect::applies`] says where there is none). "After N"
+    /// means after `after=N` content deltas (text, reasoning and tool-call fragments
+    /// alike), by default before the first.
     Fault {
         /// Nobody listens: [`super::Sim::stop_listening`]. No script value, since
         /// whoever reads a script has accepted the connection already.
@@ -109,7 +111,8 @@ closed_enum! {
         BadChunk => "bad_chunk",
         /// After N: a frame of 32 MiB that never ends, then an orderly end.
         HugeFrame => "huge_frame",
-        /// 200 role-only frames before the first content.
+        /// 200 frames without content before the first content: role-only ones in
+        /// chat, empty deltas elsewhere.
         FloodHold => "flood_hold",
     }
 }

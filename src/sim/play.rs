@@ -3,12 +3,13 @@
 //! Owns the faults that replace the answer's head. Refuses bodies (`stream.rs`,
 //! `whole.rs`). Invariant: a fault that never ends is ended by the peer.
 
-use super::chat::Chat;
 use super::conn::{Conn, Gone};
+use super::dialect::Dialect;
 use super::fault::Fault;
-use super::refusal::{self, Response};
+use super::refusal::{self, About, Response};
 use super::script::Script;
 use super::seen::{Ended, Log};
+use super::voice::Voice;
 use super::{stream, whole};
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ pub(super) const TRICKLE_EVERY: Duration = Duration::from_secs(1);
 pub(super) struct Turn<'a> {
     pub log: &'a Log,
     pub id: u64,
+    pub dialect: Dialect,
     pub script: Script,
     /// The fault that strikes this time.
     pub fault: Option<Fault>,
@@ -45,8 +47,8 @@ impl Turn<'_> {
     }
 }
 
-/// Answers a chat request as its script wants it.
-pub(super) async fn play(conn: &mut Conn, turn: &Turn<'_>, chat: Chat) -> Result<Next, Gone> {
+/// Answers a request as its script wants it.
+pub(super) async fn play(conn: &mut Conn, turn: &Turn<'_>, voice: Voice) -> Result<Next, Gone> {
     match turn.fault {
         Some(Fault::HangHeaders) => return Err(conn.hold().await),
         Some(Fault::ResetHeaders) => return Ok(Next::Reset),
@@ -57,24 +59,39 @@ pub(super) async fn play(conn: &mut Conn, turn: &Turn<'_>, chat: Chat) -> Result
         }
         _ => {}
     }
-    let refused = turn.fault.and_then(|fault| refusal::refusal(fault, &turn.script, chat.model(), chat.prompt()));
+    let refused = turn.fault.and_then(|fault| {
+        let about = About {
+            dialect: turn.dialect,
+            request: turn.id,
+            script: &turn.script,
+            model: voice.model(),
+            prompt: voice.prompt(),
+        };
+        refusal::refusal(fault, &about)
+    });
     if let Some(response) = refused {
         conn.pause(turn.script.ttft).await?;
-        return respond(conn, turn.id, &response, Next::KeepAlive).await;
+        return respond(conn, turn.dialect, turn.id, &response, Next::KeepAlive).await;
     }
-    let chat = if turn.fault == Some(Fault::Empty) { chat.emptied() } else { chat };
-    if turn.stream { stream::play(conn, turn, &chat).await } else { whole::play(conn, turn, &chat).await }
+    let mut voice = if turn.fault == Some(Fault::Empty) { voice.emptied() } else { voice };
+    if turn.stream { stream::play(conn, turn, &mut voice).await } else { whole::play(conn, turn, &voice).await }
 }
 
 /// Writes a complete response.
-pub(super) async fn respond(conn: &mut Conn, id: u64, response: &Response, next: Next) -> Result<Next, Gone> {
+pub(super) async fn respond(
+    conn: &mut Conn,
+    dialect: Dialect,
+    id: u64,
+    response: &Response,
+    next: Next,
+) -> Result<Next, Gone> {
     let length = response.body.len().to_string();
     let mut fields = vec![("content-type", response.content_type), ("content-length", length.as_str())];
     fields.extend(response.headers.iter().map(|(name, value)| (*name, value.as_str())));
     if next != Next::KeepAlive {
         fields.push(("connection", "close"));
     }
-    let mut bytes = refusal::head(response.status, id, &fields).into_bytes();
+    let mut bytes = refusal::head(dialect, response.status, id, &fields).into_bytes();
     bytes.extend_from_slice(response.body.as_bytes());
     conn.send(&bytes).await?;
     Ok(next)

@@ -33,6 +33,7 @@ pub(super) struct Head {
     pub method: String,
     /// Without its query.
     pub path: String,
+    pub query: Option<String>,
     pub headers: Vec<(String, String)>,
     pub keep_alive: bool,
     framing: Framing,
@@ -53,6 +54,12 @@ impl Head {
         let value = self.header("authorization")?;
         let (scheme, token) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
+    }
+
+    /// The caller's key, in whichever of the vendors' headers it came.
+    pub fn key(&self) -> Option<String> {
+        let plain = || self.header("x-api-key").or_else(|| self.header("api-key")).map(str::to_owned);
+        self.bearer().or_else(plain)
     }
 }
 
@@ -91,6 +98,7 @@ fn parse_head(bytes: &[u8]) -> Result<Option<(Head, usize)>, Unread> {
     let mut head = Head {
         method: request.method.unwrap_or_default().to_owned(),
         path: target.split('?').next().unwrap_or(target).to_owned(),
+        query: target.split_once('?').map(|(_, query)| query.to_owned()),
         keep_alive: request.version == Some(1),
         framing: framing(&headers)?,
         headers,

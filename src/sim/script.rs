@@ -4,6 +4,7 @@
 //! Invariant: a key or value that is not understood is an error that names it,
 //! never ignored, so that a misspelt fault cannot pass for a good answer.
 
+use super::answer::Finish;
 use super::fault::Fault;
 use std::str::FromStr;
 use std::time::Duration;
@@ -36,7 +37,15 @@ pub(super) struct Script {
     pub parallel: usize,
     pub json: bool,
     pub reasoning: usize,
-    pub finish: Option<String>,
+    pub finish: Option<Finish>,
+    /// Input tokens that came from a cache, beside those of the prompt.
+    pub cached: usize,
+    /// A web search before the answer, where a search tool is on offer.
+    pub search: bool,
+    /// Chat refuses unknown parameters.
+    pub strict: bool,
+    /// Responses tell a broken stream by a flat `error` event.
+    pub flat: bool,
     /// Frames in one write.
     pub batch: usize,
     pub crlf: bool,
@@ -75,6 +84,10 @@ impl Default for Script {
             json: false,
             reasoning: 0,
             finish: None,
+            cached: 0,
+            search: false,
+            strict: false,
+            flat: false,
             batch: 1,
             crlf: false,
             comments: false,
@@ -125,6 +138,10 @@ impl Script {
             "json" => put(&mut self.json, switch(value)),
             "reasoning" => put(&mut self.reasoning, number(value, TOKENS_MAX)),
             "finish" => put(&mut self.finish, finish(value).map(Some)),
+            "cached" => put(&mut self.cached, number(value, 10_000_000)),
+            "search" => put(&mut self.search, switch(value)),
+            "strict" => put(&mut self.strict, switch(value)),
+            "flat" => put(&mut self.flat, switch(value)),
             "batch" => put(&mut self.batch, number(value, 10_000).filter(|frames| *frames > 0)),
             "crlf" => put(&mut self.crlf, switch(value)),
             "comments" => put(&mut self.comments, switch(value)),
@@ -174,8 +191,13 @@ fn switch(value: &str) -> Option<bool> {
     }
 }
 
-fn finish(value: &str) -> Option<String> {
-    matches!(value, "stop" | "length" | "content_filter").then(|| value.to_owned())
+fn finish(value: &str) -> Option<Finish> {
+    match value {
+        "stop" => Some(Finish::Stop),
+        "length" => Some(Finish::Length),
+        "content_filter" => Some(Finish::Filter),
+        _ => None,
+    }
 }
 
 fn fault(value: &str) -> Option<Fault> {

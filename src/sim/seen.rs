@@ -35,13 +35,17 @@ pub struct Seen {
     pub id: u64,
     /// The `model` of the body; empty where there is none.
     pub model: String,
+    pub method: String,
     pub path: String,
+    pub query: Option<String>,
     /// Names in lower case, in the order received.
     pub headers: Vec<(String, String)>,
     /// `Null` for a body that is absent, no JSON, or was answered before its end.
     pub body: Value,
     pub body_bytes: usize,
     pub bearer: Option<String>,
+    /// The key, whether it came as bearer, `x-api-key` or `api-key`.
+    pub key: Option<String>,
     /// The fault that struck; `None` for one that was spared by `first` or `p`.
     pub fault: Option<Fault>,
     /// `None` while it goes on.
@@ -56,11 +60,14 @@ impl Seen {
         json!({
             "id": self.id,
             "model": self.model,
+            "method": self.method,
             "path": self.path,
+            "query": self.query,
             "headers": self.headers,
             "body": self.body,
             "body_bytes": self.body_bytes,
             "bearer": self.bearer,
+            "key": self.key,
             "fault": self.fault,
             "ended": self.ended,
             "age_ms": u64::try_from(self.at.elapsed().as_millis()).unwrap_or(u64::MAX),
@@ -159,11 +166,14 @@ mod tests {
         Seen {
             id: 0,
             model: "sim".to_owned(),
+            method: "POST".to_owned(),
             path: "/v1/chat/completions".to_owned(),
+            query: None,
             headers: Vec::new(),
             body: Value::Null,
             body_bytes: 10,
             bearer: None,
+            key: None,
             fault: None,
             ended: None,
             at: Instant::now(),

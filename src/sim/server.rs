@@ -27,13 +27,16 @@ pub struct SimSettings {
     pub seen_max: usize,
     /// Model names listed beside `sim`, `sim-small` and `sim-large`.
     pub names: Vec<String>,
-    /// If there are any, the bearer has to be one of them, else 401.
+    /// If there are any, the caller's key has to be one of them, else 401.
     pub api_keys: Vec<String>,
+    /// What signatures of thinking and encrypted reasoning are made from: two
+    /// simulators with different texts are two vendors.
+    pub signing: String,
 }
 
 impl Default for SimSettings {
     fn default() -> Self {
-        Self { seen_max: 10_000, names: Vec::new(), api_keys: Vec::new() }
+        Self { seen_max: 10_000, names: Vec::new(), api_keys: Vec::new(), signing: "tautline-sim".to_owned() }
     }
 }
 

@@ -21,6 +21,11 @@ pub struct Expected {
 /// asked upstream with `stream: true`. An unstreamed body is content only once
 /// it is whole, so all that breaks inside it breaks before the first token.
 ///
+/// One table for all dialects: a vendor words its refusal in its own way (a spent
+/// balance is a 400 with Anthropic), breaks its stream with its own event, and means
+/// the same. Where a fault has no meaning in a dialect ([`super::Dialect::applies`])
+/// the row is not asked for, because nothing fails.
+///
 /// `stream_unsupported` and `stream_options_unsupported` are `None`: the same
 /// request is sent again without, and that one is answered.
 #[must_use]

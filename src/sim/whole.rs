@@ -4,18 +4,17 @@
 //! a stream answer well here. Invariant: a fault after N deltas strikes at the
 //! N-th part of the body's bytes, and never at its end.
 
-use super::chat::Chat;
 use super::conn::{Conn, Gone};
 use super::fault::Fault;
 use super::play::{COMMENT_EVERY, Next, TRICKLE_EVERY, Turn, respond};
 use super::refusal::{self, JSON, Response};
-use serde_json::Value;
+use super::voice::Voice;
 use std::time::Duration;
 
 /// Plays the whole turn on a connection that nothing was written to yet.
-pub(super) async fn play(conn: &mut Conn, turn: &Turn<'_>, chat: &Chat) -> Result<Next, Gone> {
-    let body = chat.whole().into_bytes();
-    let (all, after) = (chat.deltas.len().max(1), usize::try_from(turn.script.after).unwrap_or(usize::MAX));
+pub(super) async fn play(conn: &mut Conn, turn: &Turn<'_>, voice: &Voice) -> Result<Next, Gone> {
+    let body = voice.whole().into_bytes();
+    let (all, after) = (voice.deltas().max(1), usize::try_from(turn.script.after).unwrap_or(usize::MAX));
     let said = if turn.fault.is_some() { after.min(all) } else { all };
     let gaps = u32::try_from(said.saturating_sub(1)).unwrap_or(u32::MAX);
     conn.pause(turn.script.ttft.saturating_add(turn.script.gap.saturating_mul(gaps))).await?;
@@ -54,35 +53,28 @@ pub(super) async fn play(conn: &mut Conn, turn: &Turn<'_>, chat: &Chat) -> Resul
             sized(conn, turn, garbled.len(), &garbled).await
         }
         Fault::HalfUtf8 => {
-            let halved = half_utf8(body);
+            let halved = half_utf8(voice, &body);
             sized(conn, turn, halved.len(), &halved).await
         }
         Fault::ErrorEvent | Fault::ErrorEventOverloaded => {
-            respond(conn, turn.id, &Response::json(200, &refusal::error_inside(fault)), Next::KeepAlive).await
+            let failed = Response::json(200, &voice.whole_failed(fault));
+            respond(conn, turn.dialect, turn.id, &failed, Next::KeepAlive).await
         }
-        Fault::Endless => endless(conn, turn, &body).await,
+        Fault::Endless => endless(conn, turn, opened(voice, &body)).await,
         // The rest was answered before, or has no meaning without frames.
         _ => sized(conn, turn, body.len(), &body).await,
     }
 }
 
-/// Whether the fault changes an unstreamed answer at all.
-pub(super) const fn applies(fault: Fault) -> bool {
-    !matches!(
-        fault,
-        Fault::HugeFrame | Fault::FloodHold | Fault::MissingDone | Fault::NoDoneHold | Fault::StreamUnsupported
-    )
-}
-
 async fn sized(conn: &mut Conn, turn: &Turn<'_>, length: usize, body: &[u8]) -> Result<Next, Gone> {
     let length = length.to_string();
-    let head = refusal::head(200, turn.id, &[("content-type", JSON), ("content-length", &length)]);
+    let head = refusal::head(turn.dialect, 200, turn.id, &[("content-type", JSON), ("content-length", &length)]);
     conn.send(&[head.as_bytes(), body].concat()).await?;
     Ok(Next::KeepAlive)
 }
 
 async fn chunked(conn: &mut Conn, turn: &Turn<'_>, body: &[u8]) -> Result<(), Gone> {
-    let head = refusal::head(200, turn.id, &[("content-type", JSON), ("transfer-encoding", "chunked")]);
+    let head = refusal::head(turn.dialect, 200, turn.id, &[("content-type", JSON), ("transfer-encoding", "chunked")]);
     conn.send(head.as_bytes()).await?;
     // An empty chunk would be the last one.
     if body.is_empty() { Ok(()) } else { conn.send(&chunk(body)).await }
@@ -107,8 +99,8 @@ async fn trickle(conn: &mut Conn, turn: &Turn<'_>, cut: &[u8]) -> Result<Next, G
     }
 }
 
-async fn endless(conn: &mut Conn, turn: &Turn<'_>, body: &[u8]) -> Result<Next, Gone> {
-    chunked(conn, turn, opened(body)).await?;
+async fn endless(conn: &mut Conn, turn: &Turn<'_>, opened: &[u8]) -> Result<Next, Gone> {
+    chunked(conn, turn, opened).await?;
     let piece = chunk("endless ".repeat(128).as_bytes());
     loop {
         conn.send(&piece).await?;
@@ -119,22 +111,15 @@ fn chunk(bytes: &[u8]) -> Vec<u8> {
     [format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat()
 }
 
-/// The body up to the inside of its first message's text.
-fn opened(body: &[u8]) -> &[u8] {
-    let key = b"\"content\":\"";
+/// The body up to the inside of its first text.
+fn opened<'a>(voice: &Voice, body: &'a [u8]) -> &'a [u8] {
+    let key = voice.text_key().as_bytes();
     let at = body.windows(key.len()).position(|window| window == key);
     &body[..at.map_or(body.len() - 1, |at| at + key.len())]
 }
 
-/// The body with a text that ends in two of a character's three bytes.
-fn half_utf8(body: Vec<u8>) -> Vec<u8> {
-    let Ok(mut answer) = serde_json::from_slice::<Value>(&body) else {
-        return body;
-    };
-    answer["choices"][0]["message"]["content"] = "cut €".into();
-    let mut bytes = answer.to_string().into_bytes();
-    if let Some(place) = bytes.iter().rposition(|byte| *byte == "€".as_bytes()[2]) {
-        bytes.remove(place);
-    }
-    bytes
+/// The body with a text that begins with two of a character's three bytes.
+fn half_utf8(voice: &Voice, body: &[u8]) -> Vec<u8> {
+    let opened = opened(voice, body);
+    [opened, "cut ".as_bytes(), &"€".as_bytes()[..2], &body[opened.len()..]].concat()
 }

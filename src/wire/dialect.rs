@@ -1,13 +1,14 @@
-//! The dialects that carry conversations.
+//! The ways in which requests and their answers are written.
 //!
-//! Owns their names and paths. Refuses to know how they are written (each has a
-//! folder). Invariant: a dialect that is listed here is spoken at the door and
-//! to targets, streamed and not.
+//! Owns their names and paths. Refuses to know how they are written (each
+//! conversation has a folder). Invariant: a conversation that is listed here is
+//! spoken at the door and to targets, streamed and not, and translated into
+//! every other.
 
 use crate::domain::failure::closed_enum;
 
 closed_enum! {
-    /// A way of writing a conversation and its answer.
+    /// A way of writing a request and its answer.
     Dialect {
         /// OpenAI's chat completions.
         Chat => "chat",
@@ -15,6 +16,12 @@ closed_enum! {
         Messages => "messages",
         /// OpenAI's responses.
         Responses => "responses",
+        /// OpenAI's legacy completions: a prompt, no turns.
+        Completions => "completions",
+        /// OpenAI's embeddings.
+        Embeddings => "embeddings",
+        /// Anthropic's count of a prompt's tokens.
+        CountTokens => "count_tokens",
     }
 }
 
@@ -26,6 +33,21 @@ impl Dialect {
             Self::Chat => "/chat/completions",
             Self::Messages => "/messages",
             Self::Responses => "/responses",
+            Self::Completions => "/completions",
+            Self::Embeddings => "/embeddings",
+            Self::CountTokens => "/messages/count_tokens",
         }
+    }
+
+    /// Whether it carries a conversation, which can be put in another dialect.
+    #[must_use]
+    pub const fn is_conversation(self) -> bool {
+        matches!(self, Self::Chat | Self::Messages | Self::Responses)
+    }
+
+    /// Whose error objects it has.
+    #[must_use]
+    pub const fn is_anthropics(self) -> bool {
+        matches!(self, Self::Messages | Self::CountTokens)
     }
 }

@@ -9,12 +9,17 @@
 pub mod canon;
 pub mod chat;
 pub mod dialect;
+pub mod error;
 pub mod facts;
+pub mod frames;
 pub mod inflate;
 pub mod messages;
+mod plain;
 pub mod redact;
 pub mod refusal;
 pub mod request;
 pub mod responses;
+pub mod seals;
 pub mod sse;
 pub mod strict;
+pub mod translate;

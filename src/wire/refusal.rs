@@ -59,6 +59,22 @@ impl Refusal {
     }
 }
 
+impl Refusal {
+    /// Whether the target does not know the response that a request goes on from
+    /// (OpenAI: `previous_response_not_found`).
+    #[must_use]
+    pub fn names_previous(&self) -> bool {
+        matches!(self.status, 400 | 404) && self.fields.code.as_deref() == Some("previous_response_not_found")
+    }
+
+    /// Whether the target refuses sealed reasoning of an earlier turn, which
+    /// another provider may have made.
+    #[must_use]
+    pub fn names_seal(&self) -> bool {
+        matches!(self.status, 400 | 404 | 422) && self.fields.names_seal()
+    }
+}
+
 /// Reads a status other than 2xx. Source of the codes: OpenAI API reference,
 /// "Error codes"; Azure OpenAI (`content_filter`), vLLM and llama.cpp for the
 /// wordings of a context that is too long.
@@ -75,6 +91,18 @@ pub fn read_refusal(status: u16, headers: &http::HeaderMap, body: &[u8], now: Sy
 }
 
 impl ErrorFields {
+    /// Anthropic: "Invalid `signature` in `thinking` block", "Expected `thinking` ...";
+    /// OpenAI: `invalid_encrypted_content`, "Item with id 'rs_...' not found".
+    fn names_seal(&self) -> bool {
+        let message = self.message.as_deref().unwrap_or_default().to_ascii_lowercase();
+        let has = |word: &str| message.contains(word);
+        self.code.as_deref() == Some("invalid_encrypted_content")
+            || has("encrypted content")
+            || has("encrypted_content")
+            || (has("think") && (has("signature") || has("expected")))
+            || has("item with id 'rs_")
+    }
+
     /// What an error object without a status of its own means: an error frame
     /// in a stream, or the body of a 200.
     #[must_use]
@@ -90,6 +118,7 @@ impl ErrorFields {
             Some("authentication_error" | "permission_error") => RefusalKind::Auth,
             Some("invalid_request_error") => RefusalKind::BadRequest,
             Some("timeout" | "timeout_error") => RefusalKind::ProviderTimeout,
+            Some("not_found_error") => RefusalKind::ModelNotFound,
             _ => RefusalKind::ServerError,
         }
     }
@@ -149,15 +178,31 @@ fn by_code(fields: &ErrorFields) -> Option<RefusalKind> {
         | "content_filter"
         | "invalid_prompt"
         | "moderation_blocked"
+        | "cyber_policy"
+        | "bio_policy"
+        | "image_content_policy_violation"
         | "ResponsibleAIPolicyViolation" => Some(RefusalKind::ContentPolicy),
         "unsupported_parameter" | "unsupported_value" | "unknown_parameter" | "invalid_encrypted_content" => {
             Some(RefusalKind::Unsupported)
         }
-        "insufficient_quota" | "billing_hard_limit_reached" | "billing_not_active" => Some(RefusalKind::QuotaExhausted),
+        "insufficient_quota"
+        | "billing_hard_limit_reached"
+        | "billing_not_active"
+        | "usage_limit_reached"
+        | "usage_not_included"
+        // Anthropic's, the first as a type and the others as `details.error_code`.
+        | "billing_error"
+        | "contract_spend_limit_reached"
+        | "enforced_spend_limit_reached"
+        | "linked_organization_spend_limit_reached" => Some(RefusalKind::QuotaExhausted),
         "rate_limit_exceeded" => Some(RefusalKind::RateLimited),
-        "overloaded_error" | "overloaded" | "service_unavailable" | "server_overloaded" | "engine_overloaded" => {
-            Some(RefusalKind::Overloaded)
-        }
+        "overloaded_error"
+        | "overloaded"
+        | "service_unavailable"
+        | "server_overloaded"
+        | "engine_overloaded"
+        | "server_is_overloaded"
+        | "slow_down" => Some(RefusalKind::Overloaded),
         "model_not_found" | "DeploymentNotFound" => Some(RefusalKind::ModelNotFound),
         _ => None,
     })
@@ -174,9 +219,20 @@ fn by_wording(fields: &ErrorFields) -> Option<RefusalKind> {
         "maximum input length",
         "input is too long",
         "reduce the length of the messages",
+        "exceed context limit",
     ]) {
         Some(RefusalKind::ContextTooLong)
-    } else if has(&["content management policy", "content policy", "usage policies", "usage policy"]) {
+    } else if has(&["credit balance is too low", "specified api usage limits"]) {
+        Some(RefusalKind::QuotaExhausted)
+    } else if is_of_thinking(&text) {
+        Some(RefusalKind::Unsupported)
+    } else if has(&[
+        "content management policy",
+        "content policy",
+        "content filtering policy",
+        "usage policies",
+        "usage policy",
+    ]) {
         Some(RefusalKind::ContentPolicy)
     } else if has(&[
         "unsupported parameter",
@@ -187,11 +243,24 @@ fn by_wording(fields: &ErrorFields) -> Option<RefusalKind> {
         "is not supported",
         "extra inputs are not permitted",
         "not supported with this model",
-    ]) {
+        "is deprecated for this model",
+        "cannot both be specified for this model",
+    ]) || fields.names_seal()
+    {
         Some(RefusalKind::Unsupported)
     } else {
         None
     }
+}
+
+/// Reasoning that its maker does not know again, misses, or does not want at
+/// all beside a tool that must be called (Anthropic's own 400s).
+fn is_of_thinking(text: &str) -> bool {
+    let names = text.contains("thinking");
+    names
+        && ["`signature`", "cannot be modified", "but found", "when tool_choice forces"]
+            .iter()
+            .any(|part| text.contains(part))
 }
 
 /// Reads `{"error": {...}}`, `{"error": "text"}`, `{"object": "error", ...}`
@@ -212,7 +281,10 @@ pub fn read_error_fields(body: &[u8]) -> ErrorFields {
     };
     let number = |key: &str| object.get(key).and_then(Value::as_u64).and_then(|code| u16::try_from(code).ok());
     ErrorFields {
-        code: text("code"),
+        code: text("code").or_else(|| {
+            let code = object.get("details").and_then(|details| details.get("error_code")).and_then(Value::as_str);
+            code.filter(|code| !code.is_empty()).map(|code| redact(code, MESSAGE_MAX))
+        }),
         kind: text("type"),
         param: text("param"),
         message: text("message").or_else(|| text("detail")),
@@ -302,6 +374,11 @@ mod tests {
             (413, "", K::BadRequest, false),
             (429, r#"{"error":{"code":"insufficient_quota"}}"#, K::QuotaExhausted, false),
             (429, "", K::RateLimited, false),
+            (429, r#"{"error":{"type":"usage_limit_reached","message":"wait"}}"#, K::QuotaExhausted, false),
+            (400, r#"{"error":{"code":"cyber_policy","message":"flagged"}}"#, K::ContentPolicy, false),
+            (400, r#"{"error":{"code":"invalid_encrypted_content","message":"x"}}"#, K::Unsupported, false),
+            (503, r#"{"error":{"code":"server_is_overloaded"}}"#, K::Overloaded, false),
+            (429, r#"{"error":{"code":"slow_down"}}"#, K::Overloaded, false),
             (500, r#"{"error":{"type":"overloaded_error"}}"#, K::Overloaded, false),
             (500, "", K::ServerError, false),
             (502, "<html>", K::ServerError, false),
@@ -312,6 +389,52 @@ mod tests {
         ] {
             assert_eq!(read(status, body), (kind, wording), "{status} {body}");
         }
+    }
+
+    #[test]
+    fn anthropics_refusals_are_told_by_type_code_and_wording() {
+        use RefusalKind as K;
+        let body = |kind: &str, message: &str| {
+            format!(r#"{{"type":"error","error":{{"type":"{kind}","message":"{message}"}},"request_id":"req_1"}}"#)
+        };
+        let invalid = "invalid_request_error";
+        for (status, kind, message, is) in [
+            (400, invalid, "prompt is too long: 219898 tokens > 200000 maximum", K::ContextTooLong),
+            (400, invalid, "input length and `max_tokens` exceed context limit: 9 + 9 > 10", K::ContextTooLong),
+            (400, invalid, "Your credit balance is too low to access the Anthropic API.", K::QuotaExhausted),
+            (400, invalid, "messages.1.content.0: Invalid `signature` in `thinking` block", K::Unsupported),
+            (400, invalid, "Expected `thinking` or `redacted_thinking`, but found `tool_use`.", K::Unsupported),
+            (400, invalid, "Thinking may not be enabled when tool_choice forces tool use.", K::Unsupported),
+            (400, invalid, "`temperature` is deprecated for this model.", K::Unsupported),
+            (400, invalid, "`temperature` and `top_p` cannot both be specified for this model.", K::Unsupported),
+            (400, invalid, "Output blocked by content filtering policy", K::ContentPolicy),
+            (400, invalid, "messages: roles must alternate", K::BadRequest),
+            (401, "authentication_error", "invalid x-api-key", K::Auth),
+            (402, "billing_error", "pay", K::QuotaExhausted),
+            (403, "permission_error", "no", K::Auth),
+            (404, "not_found_error", "model: x", K::ModelNotFound),
+            (413, "request_too_large", "Request exceeds the maximum size", K::BadRequest),
+            (429, "rate_limit_error", "slow down", K::RateLimited),
+            (500, "api_error", "Internal server error", K::ServerError),
+            (504, "timeout_error", "late", K::ProviderTimeout),
+            (529, "overloaded_error", "Overloaded", K::Overloaded),
+        ] {
+            assert_eq!(read(status, &body(kind, message)).0, is, "{status} {message}");
+        }
+        for (kind, is) in [
+            ("overloaded_error", K::Overloaded),
+            ("api_error", K::ServerError),
+            ("rate_limit_error", K::RateLimited),
+            ("authentication_error", K::Auth),
+            ("billing_error", K::QuotaExhausted),
+            ("not_found_error", K::ModelNotFound),
+            ("timeout_error", K::ProviderTimeout),
+            (invalid, K::BadRequest),
+        ] {
+            assert_eq!(read_error_fields(body(kind, "m").as_bytes()).kind_without_status(), is, "{kind}");
+        }
+        let spent = r#"{"type":"error","error":{"type":"invalid_request_error","message":"m","details":{"error_code":"enforced_spend_limit_reached"}}}"#;
+        assert_eq!(read(400, spent), (K::QuotaExhausted, false));
     }
 
     #[test]

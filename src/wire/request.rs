@@ -7,7 +7,7 @@
 
 use crate::wire::dialect::Dialect;
 use crate::wire::strict::{self, NotStrict};
-use crate::wire::{chat, messages, responses};
+use crate::wire::{chat, messages, plain, responses};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
@@ -115,6 +115,9 @@ impl Asked {
             Dialect::Chat => chat::ask(&reader)?,
             Dialect::Messages => messages::ask(&reader)?,
             Dialect::Responses => responses::ask(&reader)?,
+            Dialect::Completions => plain::completions(&reader)?,
+            Dialect::Embeddings => plain::embeddings(&reader)?,
+            Dialect::CountTokens => plain::count_tokens(&reader)?,
         };
         Ok(Self {
             dialect,
@@ -124,6 +127,18 @@ impl Asked {
             particulars,
             fields,
         })
+    }
+
+    /// A field that is text.
+    #[must_use]
+    pub fn text(&self, name: &str) -> Option<String> {
+        Reader(&self.fields).optional(name, "text").ok().flatten()
+    }
+
+    /// A field that is true or false.
+    #[must_use]
+    pub fn flag(&self, name: &str) -> Option<bool> {
+        Reader(&self.fields).optional(name, "true or false").ok().flatten()
     }
 
     /// The top-level fields in their order, each value as its bytes.
@@ -149,64 +164,78 @@ impl Asked {
     /// The body for one attempt.
     #[must_use]
     pub fn rewrite(&self, how: &Rewrite<'_>) -> Rewritten {
-        let mut out = String::with_capacity(
-            self.fields.iter().map(|(key, raw)| key.len() + raw.get().len() + 4).sum::<usize>() + 64,
-        );
-        let mut dropped = Vec::new();
-        let mut changed = false;
-        let mut seen_options = false;
-        out.push('{');
-        for (key, raw) in &self.fields {
-            if how.drop.iter().any(|name| name == key) {
-                dropped.push(key.clone());
-                changed = true;
-                continue;
-            }
-            if how.set.iter().any(|(name, _)| name == key) || key == "stream" || key == "model" {
-                continue;
-            }
-            let renamed = how.rename.iter().find(|(from, _)| from == key).map(|(_, to)| to.as_str());
-            let taken = |name: &str| {
-                self.fields.iter().any(|(known, _)| known == name) || how.set.iter().any(|(known, _)| known == name)
-            };
-            if renamed.is_some_and(taken) {
-                // Sent under both names by the client: the new one stands, no key goes out twice.
-                dropped.push(key.clone());
-                changed = true;
-                continue;
-            }
-            changed |= renamed.is_some();
-            match key.as_str() {
-                "stream_options" => {
-                    seen_options = true;
-                    if let Some(options) = stream_options(how, Some(raw)) {
-                        push_field(&mut out, key, &options);
-                    }
-                }
-                "metadata" if how.drop_metadata_task => {
-                    if let Some(rest) = without_task(raw) {
-                        push_field(&mut out, key, &rest);
-                    }
-                }
-                _ => push_field(&mut out, renamed.unwrap_or(key), raw.get()),
-            }
-        }
-        let mut model = String::with_capacity(how.model.len() + 2);
-        push_text(&mut model, how.model);
-        push_field(&mut out, "model", &model);
-        if how.stream {
-            push_field(&mut out, "stream", "true");
-        }
-        if !seen_options && let Some(options) = stream_options(how, None) {
-            push_field(&mut out, "stream_options", &options);
-        }
-        for (name, value) in how.set {
-            push_field(&mut out, name, &value.to_string());
-            changed = true;
-        }
-        out.push('}');
-        Rewritten { body: Bytes::from(out), dropped, pristine: !changed }
+        rewrite_fields(&self.fields, how)
     }
+}
+
+/// A body of ours with the same changes; one that is no object stays as it is.
+#[must_use]
+pub fn rewrite(body: &Bytes, how: &Rewrite<'_>) -> Rewritten {
+    match serde_json::from_slice(body) {
+        Ok(Fields(fields)) => rewrite_fields(&fields, how),
+        Err(_) => Rewritten { body: body.clone(), dropped: Vec::new(), pristine: true },
+    }
+}
+
+/// [`Asked::rewrite`] of fields that were changed before.
+#[must_use]
+pub fn rewrite_fields(fields: &[(String, Box<RawValue>)], how: &Rewrite<'_>) -> Rewritten {
+    let mut out =
+        String::with_capacity(fields.iter().map(|(key, raw)| key.len() + raw.get().len() + 4).sum::<usize>() + 64);
+    let mut dropped = Vec::new();
+    let mut changed = false;
+    let mut seen_options = false;
+    out.push('{');
+    for (key, raw) in fields {
+        if how.drop.iter().any(|name| name == key) {
+            dropped.push(key.clone());
+            changed = true;
+            continue;
+        }
+        if how.set.iter().any(|(name, _)| name == key) || key == "stream" || key == "model" {
+            continue;
+        }
+        let renamed = how.rename.iter().find(|(from, _)| from == key).map(|(_, to)| to.as_str());
+        let taken = |name: &str| {
+            fields.iter().any(|(known, _)| known == name) || how.set.iter().any(|(known, _)| known == name)
+        };
+        if renamed.is_some_and(taken) {
+            // Sent under both names by the client: the new one stands, no key goes out twice.
+            dropped.push(key.clone());
+            changed = true;
+            continue;
+        }
+        changed |= renamed.is_some();
+        match key.as_str() {
+            "stream_options" => {
+                seen_options = true;
+                if let Some(options) = stream_options(how, Some(raw)) {
+                    push_field(&mut out, key, &options);
+                }
+            }
+            "metadata" if how.drop_metadata_task => {
+                if let Some(rest) = without_task(raw) {
+                    push_field(&mut out, key, &rest);
+                }
+            }
+            _ => push_field(&mut out, renamed.unwrap_or(key), raw.get()),
+        }
+    }
+    let mut model = String::with_capacity(how.model.len() + 2);
+    push_text(&mut model, how.model);
+    push_field(&mut out, "model", &model);
+    if how.stream {
+        push_field(&mut out, "stream", "true");
+    }
+    if !seen_options && let Some(options) = stream_options(how, None) {
+        push_field(&mut out, "stream_options", &options);
+    }
+    for (name, value) in how.set {
+        push_field(&mut out, name, &value.to_string());
+        changed = true;
+    }
+    out.push('}');
+    Rewritten { body: Bytes::from(out), dropped, pristine: !changed }
 }
 
 /// How a body is rewritten for one attempt.
@@ -327,13 +356,30 @@ impl Reader<'_> {
     }
 
     pub(super) fn required<T: for<'de> Deserialize<'de>>(&self, name: &str, expected: &str) -> Result<T, Invalid> {
-        self.optional(name, expected)?.ok_or_else(|| bad(name, &format!("is missing; it must be {expected}")))
+        self.optional(name, expected)?.ok_or_else(|| self.missing(name, expected))
+    }
+
+    #[expect(clippy::unused_self, reason = "reads as one of the reader's words")]
+    pub(super) fn missing(&self, name: &str, expected: &str) -> Invalid {
+        bad(name, &format!("is missing; it must be {expected}"))
     }
 }
 
 /// An object's fields in their order, each value as its bytes.
 #[derive(Default)]
-struct Fields(Vec<(String, Box<RawValue>)>);
+pub(super) struct Fields(pub Vec<(String, Box<RawValue>)>);
+
+impl Fields {
+    /// The object again.
+    pub(super) fn to_raw(&self) -> Box<RawValue> {
+        let mut out = String::from("{");
+        for (key, raw) in &self.0 {
+            push_field(&mut out, key, raw.get());
+        }
+        out.push('}');
+        RawValue::from_string(out).expect("fields of JSON make an object")
+    }
+}
 
 impl<'de> Deserialize<'de> for Fields {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -221,14 +221,6 @@ impl SseFrame {
     }
 }
 
-/// A comment line that keeps a connection alive. One newline only: a blank line
-/// after it would make the openai Python package parse an empty event when the
-/// frame before carried an `id`.
-pub const KEEPALIVE: &[u8] = b": keepalive\n";
-
-/// The end of a chat stream.
-pub const DONE: &[u8] = b"data: [DONE]\n\n";
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -66,7 +66,7 @@ fn keys_of(text: &str, known: &BTreeSet<String>) -> BTreeSet<String> {
 }
 
 fn collect(tree: &Value, at: &str, known: &BTreeSet<String>, found: &mut BTreeSet<String>) {
-    const NAMED: [&str; 5] = ["providers", "targets", "tasks", "routes", "models"];
+    const NAMED: [&str; 6] = ["providers", "targets", "tasks", "routes", "models", "passthrough"];
     for (key, value) in tree.as_object().expect("a table") {
         let key = if NAMED.contains(&at) { "NAME" } else { key };
         let path = if at.is_empty() { key.to_owned() } else { format!("{at}.{key}") };

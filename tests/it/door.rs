@@ -138,7 +138,7 @@ fn bad_requests() -> Vec<Bad> {
             status: 404,
             cause: "unknown_route",
             phase: "plan",
-            path: "/v1/embeddings",
+            path: "/v1/audio/speech",
             ..bad("a path that is not built", plain(), Some("path"), "no such path")
         },
         Bad { method: "GET", status: 405, ..bad("wrong method", "", Some("method"), "POST only") },
@@ -362,7 +362,7 @@ async fn odd_requests_are_answered_and_the_door_stands() {
         ("BREW /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n", "405"),
         (
             "GET /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nupgrade: websocket\r\nconnection: upgrade\r\n",
-            "405",
+            "426",
         ),
         ("PRI * HTTP/2.0\r\n\r\nSM\r\n", "400"),
         ("POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: +5\r\n", "400"),

@@ -327,6 +327,7 @@ async fn a_driver_outlives_its_session_and_a_second_reader_gets_the_whole_answer
     let house = House::start("", &config).await;
     let gateway = &house.running.gateway;
     let opening = Opening {
+        dialect: Dialect::Chat,
         id: ExchangeId::generate(),
         accepted: std::time::Instant::now(),
         path: "/v1/chat/completions".into(),
@@ -338,7 +339,7 @@ async fn a_driver_outlives_its_session_and_a_second_reader_gets_the_whole_answer
     let open = Open::new(opening, &gateway.settling);
     let body = chat("m", true).to_string();
     let admitted = Admitted { headers: http::HeaderMap::new(), body: body.into() };
-    let begun = exchange::begin(gateway, Dialect::Chat, admitted, open).expect("planned");
+    let begun = exchange::begin(gateway, admitted, open).await.expect("planned");
     let mut driver = begun.driver;
     // The first session polls the driver inline and reads some frames.
     let mut first = begun.journal.attach(0).expect("new");

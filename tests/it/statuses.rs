@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 use tautline::domain::failure::{Cause, Confidence, Failure, Phase, Raw};
+use tautline::domain::ids::ExchangeId;
 use tautline::gateway::attempt::TargetAnswer;
-use tautline::gateway::settle::{Verdicts, error_answer};
+use tautline::gateway::settle::{Asker, Verdicts, error_answer};
+use tautline::wire::dialect::Dialect;
 
 /// Cause → status with nothing of the target's own to pass on, and whether
 /// waiting helps. Written from failure-taxonomy.md, not from the code.
@@ -118,6 +120,7 @@ fn answered(
         client_auth,
         passthrough,
         free_in,
+        asker: Asker { id: ExchangeId::generate(), dialect: Dialect::Chat },
     });
     let header = |name: &str| {
         let found = answer.headers.iter().find(|(known, _)| known.as_str() == name);
@@ -170,6 +173,7 @@ fn every_status_and_whether_to_try_again_is_the_taxonomys() {
 #[test]
 fn a_targets_own_words_go_back_only_where_they_may() {
     let refusal = TargetAnswer {
+        dialect: Dialect::Chat,
         status: 422,
         headers: vec![(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"))],
         body: "{\"error\":\"its own\"}".into(),

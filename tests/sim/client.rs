@@ -46,12 +46,20 @@ impl Client {
     }
 
     pub async fn post(&mut self, headers: &str, body: &Value) {
+        self.post_to("/v1/chat/completions", headers, body).await;
+    }
+
+    pub async fn post_to(&mut self, path: &str, headers: &str, body: &Value) {
         let body = body.to_string();
-        let head = format!(
-            "POST /v1/chat/completions HTTP/1.1\r\nhost: sim\r\n{headers}content-length: {}\r\n\r\n",
-            body.len()
-        );
+        let head = format!("POST {path} HTTP/1.1\r\nhost: sim\r\n{headers}content-length: {}\r\n\r\n", body.len());
         self.send(&[head.as_bytes(), body.as_bytes()].concat()).await;
+    }
+
+    /// A request without a body, and its answer's status and body.
+    pub async fn fetch(&mut self, method: &str, path: &str, headers: &str) -> (u16, Value) {
+        self.send(format!("{method} {path} HTTP/1.1\r\n{headers}\r\n").as_bytes()).await;
+        let (status, _, body) = self.whole().await;
+        (status, body)
     }
 
     pub async fn ask(sim: &Sim, model: &str, extra: &Value) -> Self {
@@ -103,6 +111,23 @@ impl Client {
     pub fn payloads(&self) -> Vec<String> {
         let (_, body) = self.text().split_once("\r\n\r\n").map(|(a, b)| (a.to_owned(), b.to_owned())).expect("a head");
         body.lines().filter_map(|line| line.strip_prefix("data: ")).map(str::to_owned).collect()
+    }
+
+    /// The events of an answer read so far: each name with its payload; `Null` for
+    /// payloads that are no JSON.
+    pub fn events(&self) -> Vec<(String, Value)> {
+        let text = self.text();
+        let (_, body) = text.split_once("\r\n\r\n").expect("a head");
+        let mut name = String::new();
+        let mut events = Vec::new();
+        for line in body.lines() {
+            if let Some(event) = line.strip_prefix("event: ") {
+                event.clone_into(&mut name);
+            } else if let Some(payload) = line.strip_prefix("data: ") {
+                events.push((std::mem::take(&mut name), serde_json::from_str(payload).unwrap_or_default()));
+            }
+        }
+        events
     }
 
     /// The content text of one choice read so far.

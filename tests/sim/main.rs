@@ -1,7 +1,11 @@
 //! The simulator from outside, by raw bytes.
 
 mod client;
+mod completions;
+mod dialects;
 mod faults;
+mod messages;
+mod responses;
 
 use client::{Client, End, chat, closed, header, sim, soon};
 use serde_json::{Value, json};

@@ -9,8 +9,20 @@ use serde::{Deserializer, forward_to_deserialize_any};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
-const SECTIONS: [&str; 11] =
-    ["state_dir", "gateway", "admin", "log", "otlp", "providers", "targets", "tasks", "routes", "deadlines", "models"];
+const SECTIONS: [&str; 12] = [
+    "state_dir",
+    "gateway",
+    "admin",
+    "log",
+    "otlp",
+    "providers",
+    "targets",
+    "tasks",
+    "routes",
+    "deadlines",
+    "models",
+    "passthrough",
+];
 
 /// Tells every top-level key that is no section.
 pub fn known_keys(tree: &Map<String, Value>, faults: &mut Vec<Fault>) {
@@ -118,7 +130,7 @@ fn fields_of<T: DeserializeOwned>() -> &'static [&'static str] {
 #[must_use]
 pub fn all_keys() -> Vec<String> {
     let deadlines = fields_of::<RawDeadlines>();
-    let mut keys = vec!["state_dir".to_owned()];
+    let mut keys = vec!["state_dir".to_owned(), "passthrough.NAME".to_owned()];
     let mut add = |section: &str, fields: &[&str]| {
         for field in fields {
             match *field {

@@ -29,6 +29,7 @@ fn cause_of(evidence: &Evidence) -> Cause {
         Observation::Unauthorized { .. } => Cause::Unauthorized,
         Observation::NoFit { context_alone: true, .. } => Cause::ContextTooLong,
         Observation::NoFit { .. } => Cause::NoFitTarget,
+        Observation::Unsayable { .. } => Cause::UnsupportedByTarget,
         Observation::Draining => Cause::Draining,
         Observation::NoRoom { .. } => Cause::QueueFull,
         Observation::ClientStalled { .. } => Cause::ClientStalled,
@@ -100,7 +101,7 @@ fn phase_of(evidence: &Evidence, cause: Cause) -> Phase {
         _ => {}
     }
     match &evidence.observation {
-        Observation::NoFit { .. } => Phase::Plan,
+        Observation::NoFit { .. } | Observation::Unsayable { .. } => Phase::Plan,
         Observation::NoRoom { .. }
         | Observation::ClientStalled {
             at: super::StallPoint::Head | super::StallPoint::Body | super::StallPoint::BodyPace,
@@ -160,6 +161,10 @@ fn observation_facts(evidence: &Evidence, facts: &mut Vec<Fact>) {
                     .iter()
                     .map(|(target, reason)| Fact::Rejected { target: target.clone(), reason: reason.clone() }),
             );
+        }
+        Observation::Unsayable { field, why } => {
+            facts.push(Fact::Field { field: field.clone() });
+            facts.push(detail(why));
         }
         Observation::ClientStalled { at, limit_ms } => {
             facts.push(Fact::Stalled { at: *at, limit_ms: *limit_ms });

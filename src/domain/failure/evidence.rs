@@ -133,6 +133,11 @@ pub enum Observation {
         rejected: Vec<(String, String)>,
         context_alone: bool,
     },
+    /// What the client asks cannot be put in the dialect that a target speaks.
+    Unsayable {
+        field: String,
+        why: String,
+    },
     Draining,
     /// A bound over all requests leaves no room for this one.
     NoRoom {

@@ -14,6 +14,9 @@ pub(super) fn tell(record: &Record, place: usize) -> Vec<String> {
     let mut lines = vec![opening(record, place, attempt)];
     let mut detail = |text: String| lines.push(format!("    {text}"));
     detail(format!("Started {}.", start(record, place, attempt)));
+    if let Some(dialect) = &attempt.translated_to {
+        detail(format!("The request came in {} and was put in {dialect} for it.", record.dialect));
+    }
     detail(first_content(attempt));
     detail(ending(attempt));
     if attempt.cause().is_some() {
@@ -41,14 +44,13 @@ fn opening(record: &Record, place: usize, attempt: &AttemptRecord) -> String {
         Purpose::Continue => "to carry on a broken answer",
         Purpose::Shadow => "reading on unseen, to learn whether our limit was too short",
     };
-    format!(
-        "  Attempt {} of {}: {} (model {} at provider {}), {purpose}.",
-        place + 1,
-        record.attempts.len(),
-        attempt.target,
-        attempt.model,
-        attempt.provider
-    )
+    let (count, target, provider) = (record.attempts.len(), &attempt.target, &attempt.provider);
+    let whom = match attempt.model.as_str() {
+        // Bytes passed: no model was named.
+        "" => format!("provider {provider}"),
+        model => format!("{target} (model {model} at provider {provider})"),
+    };
+    format!("  Attempt {} of {count}: {whom}, {purpose}.", place + 1)
 }
 
 fn start(record: &Record, place: usize, attempt: &AttemptRecord) -> String {

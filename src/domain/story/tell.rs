@@ -4,7 +4,7 @@ use super::{advice, attempt, evidence};
 use crate::domain::failure::{Cause, sentence};
 use crate::domain::ids::{Principal, PrincipalKind};
 use crate::domain::quantity::{duration, grouped, micros};
-use crate::domain::record::{AttemptOutcome, AttemptRecord, Outcome, PlanClock, Purpose, Record};
+use crate::domain::record::{AttemptOutcome, AttemptRecord, Feedback, Outcome, PlanClock, Purpose, Record};
 
 /// The story of one exchange, a sentence a line; lines of detail are indented.
 #[must_use]
@@ -18,6 +18,7 @@ pub fn tell(record: &Record) -> Vec<String> {
     lines.extend(happened(record));
     lines.extend(outcome(record));
     lines.extend(money(record));
+    lines.extend(feedback(record));
     lines.push(timings(record));
     lines.extend(advice::tell(record));
     lines
@@ -25,7 +26,7 @@ pub fn tell(record: &Record) -> Vec<String> {
 
 fn in_short(record: &Record) -> String {
     let total = duration(record.timings.total_ms);
-    let served = served_by(record).map_or("the target", |attempt| attempt.target.as_str());
+    let served = served_by(record).map_or("the gateway itself", |attempt| attempt.target.as_str());
     let told = told_cause(record);
     match record.outcome {
         Outcome::Ok => format!("{served} answered in {total}"),
@@ -162,8 +163,11 @@ fn plan(record: &Record) -> Vec<String> {
         return vec!["No plan was made.".to_owned()];
     }
     let needs = if plan.needs.is_empty() { "no special ability".to_owned() } else { plan.needs.join(", ") };
-    let mut lines =
-        vec![format!("The plan, for about {} prompt tokens and a target with {needs}:", grouped(plan.input_tokens))];
+    let mut lines = vec![if record.model.is_empty() {
+        "The plan, for a request that is passed on as it came:".to_owned()
+    } else {
+        format!("The plan, for about {} prompt tokens and a target with {needs}:", grouped(plan.input_tokens))
+    }];
     for (place, step) in plan.steps.iter().enumerate() {
         let clocks: Vec<String> = step.clocks.iter().map(clock).collect();
         let clocks = if clocks.is_empty() { "no clock".to_owned() } else { clocks.join(", ") };
@@ -248,6 +252,12 @@ fn money(record: &Record) -> Vec<String> {
     lines
 }
 
+fn feedback(record: &Record) -> Option<String> {
+    let Feedback { at, verdict, score } = record.feedback.as_ref()?;
+    let score = score.map_or_else(String::new, |score| format!(" (score {score})"));
+    Some(format!("The client's feedback, {at}: {verdict}{score}."))
+}
+
 fn timings(record: &Record) -> String {
     let timings = &record.timings;
     let stages = [
@@ -286,6 +296,7 @@ mod tests {
             target: target.to_owned(),
             provider: "openai".to_owned(),
             model: "gpt-5".to_owned(),
+            translated_to: None,
             outcome: AttemptOutcome::Ok,
             cause: NONE.to_owned(),
             phase: NONE.to_owned(),
@@ -333,6 +344,7 @@ mod tests {
             client_request_id: None,
             client_addr: None,
             principal: Principal { id: "anonymous".to_owned(), kind: PrincipalKind::Anonymous },
+            dialect: "chat".to_owned(),
             path: "/v1/chat/completions".to_owned(),
             model: "auto".to_owned(),
             route: "auto".to_owned(),
@@ -361,6 +373,7 @@ mod tests {
             },
             annotations: Vec::new(),
             warnings: Vec::new(),
+            feedback: None,
             usage: Some(tokens),
             billed: Some(Billed { tokens, cost_usd: Some(0.0045) }),
         }
@@ -379,6 +392,16 @@ mod tests {
             usage: None,
             billed: None,
             ..ok()
+        }
+    }
+
+    #[test]
+    fn what_a_client_said_of_it_is_told() {
+        use crate::domain::record::Verdict;
+        let said = |score| Some(Feedback { at: "2026-11-24T02:14:00.000Z".to_owned(), verdict: Verdict::Bad, score });
+        for (score, told) in [(Some(0.25), "bad (score 0.25)."), (None, "bad.")] {
+            let lines = tell(&Record { feedback: said(score), ..ok() });
+            assert!(lines.contains(&format!("The client's feedback, 2026-11-24T02:14:00.000Z: {told}")), "{lines:#?}");
         }
     }
 

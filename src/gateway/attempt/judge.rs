@@ -3,8 +3,9 @@
 use crate::domain::failure::{Observation, RefusalKind};
 use crate::gateway::provider::pace::Fired;
 use crate::gateway::provider::transport::Upstream;
-use crate::wire::chat::read_whole;
+use crate::wire::dialect::Dialect;
 use crate::wire::facts::{Finish, WholeFacts};
+use crate::wire::frames::read_whole;
 use crate::wire::redact::mask_quotes;
 use crate::wire::refusal::{ErrorFields, duration_text_ms, read_refusal};
 use bytes::Bytes;
@@ -15,6 +16,8 @@ use std::time::{Duration, SystemTime};
 /// A refusal as it came from the target.
 #[derive(Debug, Clone)]
 pub struct TargetAnswer {
+    /// Whose error objects its body has.
+    pub dialect: Dialect,
     pub status: u16,
     pub headers: Vec<(HeaderName, HeaderValue)>,
     pub body: Bytes,
@@ -60,21 +63,27 @@ pub struct ReadRefusal {
     pub observation: Observation,
     pub answer: Option<TargetAnswer>,
     pub names_streaming: Option<&'static str>,
+    pub names_seal: bool,
+    pub names_previous: bool,
     pub retry_after: Option<Duration>,
 }
 
 /// Reads a status other than 2xx, or a 200 that is no answer of an API.
-pub fn refusal(upstream: &Upstream, body: &[u8], client_auth: bool, now: SystemTime) -> ReadRefusal {
+pub fn refusal(dialect: Dialect, upstream: &Upstream, body: &[u8], client_auth: bool, now: SystemTime) -> ReadRefusal {
     let read = read_refusal(upstream.status, &upstream.headers, body, now);
     let kind = if (200..300).contains(&upstream.status) { RefusalKind::NotAnApi } else { read.kind };
-    let names_streaming = read.names_streaming();
+    let (names_streaming, names_seal, names_previous) =
+        (read.names_streaming(), read.names_seal(), read.names_previous());
     ReadRefusal {
         answer: Some(TargetAnswer {
+            dialect,
             status: upstream.status,
             headers: passed_on(&upstream.headers, client_auth),
             body: Bytes::copy_from_slice(body),
         }),
         names_streaming,
+        names_seal,
+        names_previous,
         retry_after: read.retry_after_ms.map(Duration::from_millis),
         observation: Observation::Refused {
             kind,
@@ -145,6 +154,7 @@ pub fn answer_in_stream(observation: &Observation) -> Option<TargetAnswer> {
         _ => return None,
     };
     Some(TargetAnswer {
+        dialect: Dialect::Chat,
         status,
         headers: vec![(CONTENT_TYPE, HeaderValue::from_static("application/json"))],
         body: Bytes::from(body.to_string()),
@@ -174,8 +184,8 @@ pub fn clock(fired: Fired) -> Observation {
 }
 
 /// An unstreamed answer: good, empty, an error object, or garbled.
-pub fn judge_whole(body: &[u8]) -> Result<WholeFacts, Observation> {
-    let facts = read_whole(body).map_err(|detail| Observation::Garbled { detail })?;
+pub fn judge_whole(dialect: Dialect, body: &[u8]) -> Result<WholeFacts, Observation> {
+    let facts = read_whole(dialect, body).map_err(|detail| Observation::Garbled { detail })?;
     if let Some(error) = facts.error {
         return Err(Observation::ErrorPayload { code: error.code.or(error.kind), message: error.message });
     }

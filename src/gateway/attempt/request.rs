@@ -1,11 +1,12 @@
 //! What goes out: headers, credential, body.
 
 use crate::gateway::provider::pace::Limits;
-use crate::gateway::provider::pool::bearer;
 use crate::gateway::provider::transport::Outgoing;
-use crate::gateway::settings::{Auth, Target};
+use crate::gateway::settings::{self, ANTHROPIC_VERSION, Auth, Provider, Target};
+use crate::wire::canon::ReplyContext;
+use crate::wire::dialect::Dialect;
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
+use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +14,26 @@ use std::time::Duration;
 /// Client headers that are forwarded unchanged (design.md, section 5).
 const FORWARDED: [&str; 4] = ["openai-beta", "anthropic-beta", "anthropic-version", "idempotency-key"];
 
-/// Client headers that belong to its credential, forwarded with it.
-const WITH_CREDENTIAL: [&str; 4] = ["authorization", "openai-organization", "openai-project", "x-api-key"];
+/// Client headers that belong to its credential, forwarded with it. A login at
+/// ChatGPT, as Codex has one, is worth nothing without the account and who asks.
+const WITH_CREDENTIAL: [&str; 6] =
+    ["authorization", "openai-organization", "openai-project", "x-api-key", "chatgpt-account-id", "originator"];
+
+/// Client headers that are about a body, an answer or a part of one; beside
+/// [`FORWARDED`], for what goes on as bytes. Not `accept-encoding`: nobody here
+/// undoes what the client may not have meant for a range of it.
+const PASSING: [&str; 10] = [
+    "content-type",
+    "content-disposition",
+    "accept",
+    "accept-language",
+    "range",
+    "if-range",
+    "if-match",
+    "if-none-match",
+    "if-modified-since",
+    "if-unmodified-since",
+];
 
 /// Those of a client's headers that any attempt may forward; kept for as long as
 /// its answer streams.
@@ -44,6 +63,10 @@ pub struct AttemptSpec {
     pub swallow_usage: bool,
     /// Choices asked for.
     pub choices: u32,
+    /// What the target speaks.
+    pub dialect: Dialect,
+    /// What the client speaks, where that is another dialect.
+    pub translation: Option<Box<(Dialect, ReplyContext)>>,
     pub first_target: bool,
     /// The body was changed only where the contract allows.
     pub pristine: bool,
@@ -60,36 +83,84 @@ pub enum Credential {
     Key(usize),
 }
 
-/// The request to a target.
+/// The request to a target, in a dialect that its provider serves. What
+/// the provider's own `headers` name is sent as they say, and once.
 #[must_use]
-pub fn outgoing(target: &Target, credential: Credential, client: &HeaderMap, body: Bytes, streams: bool) -> Outgoing {
+pub fn outgoing(
+    target: &Target,
+    credential: Credential,
+    client: &HeaderMap,
+    body: Bytes,
+    (dialect, streams): (Dialect, bool),
+) -> Outgoing {
+    let provider = &target.provider;
+    let accept = if streams { "text/event-stream, application/json" } else { "application/json" };
     let mut headers: Vec<(HeaderName, HeaderValue)> = vec![
         (CONTENT_TYPE, HeaderValue::from_static("application/json")),
-        (
-            ACCEPT,
-            HeaderValue::from_static(if streams { "text/event-stream, application/json" } else { "application/json" }),
-        ),
+        (ACCEPT, HeaderValue::from_static(accept)),
         (USER_AGENT, HeaderValue::from_static(concat!("tautline/", env!("CARGO_PKG_VERSION")))),
     ];
-    let mut forward = |names: &[&'static str]| {
-        for name in names {
-            headers.extend(client.get_all(*name).iter().map(|value| (HeaderName::from_static(name), value.clone())));
-        }
-    };
-    forward(&FORWARDED);
-    match (credential, &target.provider.auth) {
-        (Credential::Client, Auth::Client) => forward(&WITH_CREDENTIAL),
-        (Credential::Key(place), Auth::Keys(keys)) => {
-            headers.extend(keys.get(place).map(|key| (AUTHORIZATION, bearer(&key.secret()))));
-        }
-        _ => {}
+    sign(&mut headers, provider, credential, client);
+    let speaks_anthropic = provider.dialect == settings::Dialect::Anthropic || dialect.is_anthropics();
+    if speaks_anthropic && !headers.iter().any(|(name, _)| *name == ANTHROPIC_VERSION.0) {
+        headers.push(ANTHROPIC_VERSION);
     }
-    headers.extend(target.provider.headers.iter().cloned());
+    insist(&mut headers, provider);
     Outgoing {
-        reach: Arc::clone(&target.provider.reach),
+        reach: Arc::clone(&provider.reach),
         method: http::Method::POST,
-        path: "/chat/completions",
+        path: dialect.path().into(),
         headers,
         body,
     }
+}
+
+/// A request that goes on as it came.
+#[derive(Debug)]
+pub struct Passing {
+    pub method: http::Method,
+    /// Below the provider's base URL, with its query.
+    pub path: String,
+    pub body: Bytes,
+}
+
+/// The request to a provider as the client wrote it: method, path and body, and
+/// those of its headers that are about them.
+#[must_use]
+pub fn passing(target: &Target, credential: Credential, client: &HeaderMap, request: Passing) -> Outgoing {
+    let provider = &target.provider;
+    let mut headers = vec![(USER_AGENT, HeaderValue::from_static(concat!("tautline/", env!("CARGO_PKG_VERSION"))))];
+    copy(&mut headers, client, &PASSING);
+    sign(&mut headers, provider, credential, client);
+    let asks_version = provider.dialect == settings::Dialect::Anthropic;
+    if asks_version && !headers.iter().any(|(name, _)| *name == ANTHROPIC_VERSION.0) {
+        headers.push(ANTHROPIC_VERSION);
+    }
+    insist(&mut headers, provider);
+    let Passing { method, path, body } = request;
+    Outgoing { reach: Arc::clone(&provider.reach), method, path: path.into(), headers, body }
+}
+
+/// Headers of the client that its credential or every attempt takes along.
+fn sign(headers: &mut Vec<(HeaderName, HeaderValue)>, provider: &Provider, credential: Credential, client: &HeaderMap) {
+    copy(headers, client, &FORWARDED);
+    match (credential, &provider.auth) {
+        (Credential::Client, Auth::Client) => copy(headers, client, &WITH_CREDENTIAL),
+        (Credential::Key(place), Auth::Keys(keys)) => {
+            headers.extend(keys.get(place).map(|key| provider.credential(&key.secret())));
+        }
+        _ => {}
+    }
+}
+
+fn copy(headers: &mut Vec<(HeaderName, HeaderValue)>, client: &HeaderMap, names: &[&'static str]) {
+    for name in names {
+        headers.extend(client.get_all(*name).iter().map(|value| (HeaderName::from_static(name), value.clone())));
+    }
+}
+
+/// What the provider's own `headers` name is sent as they say, and once.
+fn insist(headers: &mut Vec<(HeaderName, HeaderValue)>, provider: &Provider) {
+    headers.retain(|(name, _)| !provider.headers.iter().any(|(own, _)| own == name));
+    headers.extend(provider.headers.iter().cloned());
 }

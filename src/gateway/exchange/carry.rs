@@ -5,14 +5,19 @@ use super::visit::Form;
 use crate::domain::deadline::Clock;
 use crate::domain::failure::{Cause, Failure, Observation, classify};
 use crate::domain::record::{AttemptOutcome, Purpose};
-use crate::gateway::attempt::{Attempt, AttemptSpec, Credential, Event, Good, Interrupted, outgoing};
+use crate::gateway::attempt::{Attempt, AttemptSpec, Credential, Event, Good, Interrupted, Tally, outgoing};
 use crate::gateway::events::{AttemptSpan, BoundHit, GapSeen, JournalFull};
 use crate::gateway::journal::Entry;
 use crate::gateway::lifecycle::Stage;
+use crate::gateway::makers::Maker;
 use crate::gateway::plan::Step;
 use crate::gateway::provider::pool::Picked;
 use crate::gateway::settle::{BegunAttempt, ms};
+use crate::wire::canon::{Json, ReplyContext};
 use crate::wire::chat::chunks_of_whole;
+use crate::wire::dialect::Dialect;
+use crate::wire::request::Asked;
+use crate::wire::translate::Translator;
 use futures_util::FutureExt as _;
 use std::pin::pin;
 use std::sync::Arc;
@@ -22,6 +27,8 @@ use tracing::Instrument as _;
 /// A target that is always ready would keep the reader from its turn; after so
 /// many bytes of payload it gets one.
 const TURN_BYTES: usize = 64 << 10;
+/// Losses of one translation that are named one by one: a header holds them.
+const WARNINGS_MAX: usize = 8;
 
 impl Walk {
     /// Makes one attempt and writes its part of the record.
@@ -39,9 +46,11 @@ impl Walk {
             Picked::Client => (Credential::Client, None),
             Picked::Key(key) => (Credential::Key(key), Some(key)),
         };
-        let mut request = outgoing(&step.target, credential, &self.client, form.rewritten.body.clone(), form.streams);
+        let mut request =
+            outgoing(&step.target, credential, &self.client, form.rewritten.body.clone(), (form.dialect, form.streams));
         request.headers.extend(self.open.trace_attempt());
-        self.warn_of_drops(step, &form.rewritten.dropped);
+        self.warn(step, form);
+        self.note_answerer(step, picked, form);
         let spec = self.spec(step, form, picked, first_target);
         let mut attempt = Attempt::start(spec, request, &self.gateway.transport, self.open.accepted());
         let tally = attempt.tally();
@@ -51,7 +60,8 @@ impl Walk {
             limit: step.limits.first_token,
             waited,
             key,
-            input_tokens: self.request.asked.input_tokens(),
+            input_tokens: Some(self.request.asked.input_tokens()),
+            translated_to: (form.dialect != self.request.asked.dialect).then_some(form.dialect),
         };
         self.open.begin_attempt(&step.target, begun);
         let attempts = self.open.record.attempts.len() + 1;
@@ -71,10 +81,7 @@ impl Walk {
             self.journal.append(empty.entries.into_iter().skip(sent));
             outcome = Ok(Good { finishes: empty.finishes });
         }
-        if let (Some(key), Some(wait)) = (key, tally.lock().exhausted_for) {
-            // A good answer may say that it was the last one for a while.
-            self.gateway.memory.cool(&step.target, key, Cause::RateLimited, Some(wait), Instant::now());
-        }
+        self.learn(step, picked, &mut tally.lock());
         AttemptSpan::close(&span, outcome.as_ref().err().map(|interrupted| &interrupted.failure));
         match &outcome {
             Ok(_) => self.open.end_attempt(AttemptOutcome::Ok, None),
@@ -87,6 +94,18 @@ impl Walk {
         outcome
     }
 
+    /// What an attempt, however it ended, lets us know for later ones.
+    fn learn(&mut self, step: &Step, picked: Picked, tally: &mut Tally) {
+        if let (Picked::Key(key), Some(wait)) = (picked, tally.exhausted_for) {
+            // A good answer may say that it was the last one for a while.
+            self.gateway.memory.cool(&step.target, key, Cause::RateLimited, Some(wait), Instant::now());
+        }
+        let maker = Maker::of(&step.target.provider, picked, &self.open.record.principal.id);
+        self.gateway.makers.remember(&std::mem::take(&mut tally.seals), maker);
+        let losses = std::mem::take(&mut tally.losses).into_iter().take(WARNINGS_MAX);
+        self.open.record.warnings.extend(losses.map(|loss| format!("{loss} of the answer")));
+    }
+
     fn spec(&self, step: &Step, form: &Form, picked: Picked, first_target: bool) -> AttemptSpec {
         let bounds = &self.settings.bounds;
         let asked = &self.request.asked;
@@ -97,7 +116,9 @@ impl Walk {
             frame_bytes_max: bounds.frame_bytes_max,
             output_bytes_max: bounds.output_bytes_max,
             streams: form.streams,
-            swallow_usage: asked.stream && !asked.particulars.include_usage,
+            dialect: form.dialect,
+            translation: (form.dialect != asked.dialect).then(|| Box::new((asked.dialect, self.reply_context()))),
+            swallow_usage: form.asks_usage && asked.stream && !asked.particulars.include_usage,
             choices: asked.particulars.n,
             first_target,
             pristine: form.rewritten.pristine,
@@ -126,6 +147,7 @@ impl Walk {
                         let gaps = gaps.get_or_insert_with(|| gateway.metrics.gaps_of(&step.target.label));
                         GapSeen(gap).emit(gaps);
                     }
+                    self.note_terminal(&frames);
                     carried += frames.iter().map(|frame| frame.data.len()).sum::<usize>();
                     self.journal.append(frames.into_iter().map(Entry::Frame));
                     if carried >= TURN_BYTES {
@@ -135,7 +157,10 @@ impl Walk {
                     }
                 }
                 Event::ForItsUser(headers) => self.journal.set_head(|head| head.provider_headers = headers),
-                Event::Whole(body) => self.whole(body),
+                Event::Whole(body) => {
+                    self.terminal = Some(body.clone());
+                    self.whole(body);
+                }
                 Event::Ended(good) => return Ok(good),
                 Event::Failed(interrupted) => {
                     if let Some(bound) = interrupted.bound {
@@ -178,22 +203,65 @@ impl Walk {
     /// An unstreamed answer: as it is, or, for a client that streams, as chunks.
     pub(super) fn whole(&self, body: bytes::Bytes) {
         let asked = &self.request.asked;
-        if asked.stream {
-            self.journal.append(chunks_of_whole(&body, asked.particulars.include_usage).into_iter().map(Entry::Frame));
-        } else {
-            self.journal.append([Entry::Whole(body)]);
+        let frames = match asked.dialect {
+            _ if !asked.stream => return self.journal.append([Entry::Whole(body)]),
+            Dialect::Messages | Dialect::Responses => {
+                let same = Translator::new(asked.dialect, asked.dialect, self.reply_context());
+                // It was judged to be a whole answer before.
+                same.whole(&body).unwrap_or_default()
+            }
+            Dialect::Chat | Dialect::Completions | Dialect::Embeddings | Dialect::CountTokens => {
+                chunks_of_whole(&body, asked.particulars.include_usage)
+            }
+        };
+        self.journal.append(frames.into_iter().map(Entry::Frame));
+    }
+
+    /// What an encoder of the client's dialect knows of this exchange.
+    fn reply_context(&self) -> ReplyContext {
+        let asked = &self.request.asked;
+        ReplyContext {
+            id: self.open.record.id.to_ascii_lowercase(),
+            created: u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or(0),
+            model: asked.model.clone(),
+            // A whole answer is assembled from frames, and has its usage.
+            include_usage: asked.particulars.include_usage || !asked.stream,
+            custom_tools: self.request.custom_tools(),
+            fields: repeated(asked),
         }
     }
 
-    fn warn_of_drops(&mut self, step: &Step, dropped: &[String]) {
-        for name in dropped {
-            let warning = format!("dropped {name} for {}", step.target.name);
-            if !self.open.record.warnings.contains(&warning) {
-                self.journal.set_head(|head| head.warnings.push(warning.clone()));
-                self.open.record.warnings.push(warning);
-            }
+    /// Names what this target does not get as the client wrote it.
+    fn warn(&mut self, step: &Step, form: &Form) {
+        for name in &form.rewritten.dropped {
+            self.warn_of(format!("dropped {name} for {}", step.target.name));
+        }
+        for loss in form.losses.iter().take(WARNINGS_MAX) {
+            self.warn_of(format!("{loss} for {}", step.target.name));
+        }
+        if let Some(more) = form.losses.len().checked_sub(WARNINGS_MAX + 1) {
+            self.warn_of(format!("and {} more for {}", more + 1, step.target.name));
         }
     }
+
+    fn warn_of(&mut self, warning: String) {
+        if !self.open.record.warnings.contains(&warning) {
+            self.journal.set_head(|head| head.warnings.push(warning.clone()));
+            self.open.record.warnings.push(warning);
+        }
+    }
+}
+
+/// The fields that an answer repeats (responses), or that say in which form it
+/// is wanted (chat's older `functions`).
+fn repeated(asked: &Asked) -> Vec<(String, Json)> {
+    let wanted = |name: &str| match asked.dialect {
+        Dialect::Responses => name != "input",
+        Dialect::Chat => matches!(name, "functions" | "tools"),
+        Dialect::Messages | Dialect::Completions | Dialect::Embeddings | Dialect::CountTokens => false,
+    };
+    let fields = asked.fields().iter().filter(|(name, _)| wanted(name));
+    fields.map(|(name, raw)| (name.clone(), Json::from(raw.clone()))).collect()
 }
 
 fn boxed(failure: Failure) -> Box<Interrupted> {

@@ -11,6 +11,7 @@ use std::time::Instant;
 
 impl Walk {
     pub(super) fn succeeded(mut self, good: &Good) {
+        self.keep();
         for finish in &good.finishes {
             let annotation = match finish {
                 Finish::Length => Cause::LengthLimited.as_str(),
@@ -46,6 +47,7 @@ impl Walk {
             client_auth: false,
             passthrough: self.request.passthrough,
             free_in: None,
+            asker: self.open.asker,
         });
         let status = if self.journal.head().sent { 200 } else { answer.status };
         self.finish(Ending::Error(answer), Outcome::Failed, status, Some(failure));
@@ -98,6 +100,7 @@ impl Walk {
             client_auth,
             passthrough: self.request.passthrough,
             free_in,
+            asker: self.open.asker,
         });
         let outcome = match (shown, returned) {
             (true, _) => Outcome::Cut,

@@ -2,12 +2,21 @@
 
 use super::{Lost, Visit, Walk};
 use crate::domain::backoff::full_jitter;
+use crate::domain::failure::Observation;
 use crate::domain::failure::{Cause, Verdict, verdict};
 use crate::domain::record::Purpose;
 use crate::gateway::attempt::Interrupted;
+use crate::gateway::makers::Maker;
 use crate::gateway::plan::Step;
 use crate::gateway::provider::pool::{Picked, Quirk};
-use crate::wire::request::{Rewrite, Rewritten};
+use crate::gateway::settings::Target;
+use crate::wire::canon::{Loss, WriteFor};
+use crate::wire::dialect::Dialect;
+use crate::wire::request::{Rewrite, Rewritten, rewrite, rewrite_fields};
+use crate::wire::seals::{Stripped, strip};
+use crate::wire::translate::write_request;
+use serde_json::value::RawValue;
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 /// A jittered repeat waits at most this long.
@@ -20,13 +29,21 @@ struct Tried {
     repeats: u32,
     waited: bool,
     resent: u32,
+    /// All reasoning of earlier turns was left out.
+    unsealed: bool,
+    /// Sent with the whole conversation, whose beginning its maker did not know any more.
+    anew: bool,
 }
 
 /// How one attempt goes out.
 pub(super) struct Form {
     pub streams: bool,
     pub asks_usage: bool,
+    /// What the target speaks.
+    pub dialect: Dialect,
     pub rewritten: Rewritten,
+    /// What translation could not carry over.
+    pub losses: Vec<Loss>,
 }
 
 /// What follows a lost attempt.
@@ -46,8 +63,13 @@ impl Walk {
         let mut purpose = purpose;
         let mut waited = Duration::ZERO;
         loop {
-            let form = self.form(step);
-            let picked = self.gateway.memory.pick(&step.target, &tried.keys, Instant::now());
+            let picked = self
+                .key_of_chain(step, &tried.keys)
+                .unwrap_or_else(|| self.gateway.memory.pick(&step.target, &tried.keys, Instant::now()));
+            let form = match self.form(step, picked, &tried) {
+                Ok(form) => form,
+                Err(unsayable) => return self.unsayable(step, unsayable, purpose),
+            };
             let interrupted = match self.attempt(step, &form, picked, first_target, purpose, waited).await {
                 Ok(good) => return Visit::Good(good),
                 Err(interrupted) => interrupted,
@@ -85,6 +107,17 @@ impl Walk {
         {
             memory.learn(target, quirk, now);
             tried.resent += 1;
+            return Next::Resend;
+        }
+        if interrupted.names_seal && !tried.unsealed && form.dialect == self.request.asked.dialect {
+            tried.unsealed = true;
+            let expanded = self.expanded(step, picked, tried.anew);
+            if self.unsealed(step, picked, expanded, true).is_some() {
+                return Next::Resend;
+            }
+        }
+        if interrupted.names_previous && !tried.anew && self.expanded(step, picked, true).is_some() {
+            tried.anew = true;
             return Next::Resend;
         }
         let of_the_key = matches!(cause, Cause::RateLimited | Cause::QuotaExhausted | Cause::Auth);
@@ -154,23 +187,111 @@ impl Walk {
     }
 
     /// How the request is put to this target.
-    fn form(&self, step: &Step) -> Form {
+    fn form(&self, step: &Step, picked: Picked, tried: &Tried) -> Result<Form, Observation> {
         let (asked, target, now) = (&self.request.asked, &step.target, Instant::now());
         let memory = &self.gateway.memory;
+        let particulars = &asked.particulars;
         let unstreamed =
-            asked.particulars.unstreamable || !target.stream_upstream || memory.knows(target, Quirk::Stream, now);
+            particulars.unstreamable || !target.stream_upstream || memory.knows(target, Quirk::Stream, now);
         let streams = asked.stream || !unstreamed;
-        let asks_usage =
-            streams && (asked.particulars.include_usage || !memory.knows(target, Quirk::StreamOptions, now));
-        let rewritten = asked.rewrite(&Rewrite {
+        let dialect = target.provider.dialect_for(asked.dialect).unwrap_or(asked.dialect);
+        let asks_usage = streams
+            && dialect == Dialect::Chat
+            && target.provider.vendor.stream_options
+            && ((asked.dialect == Dialect::Chat && particulars.include_usage)
+                || !memory.knows(target, Quirk::StreamOptions, now));
+        let (drop, rename) = departures(target, dialect);
+        let how = Rewrite {
             model: &target.model,
             stream: streams,
             ask_usage: asks_usage,
             drop_metadata_task: self.request.drop_metadata_task,
-            drop: &target.params.drop,
-            rename: &target.params.rename,
+            drop: &drop,
+            rename: &rename,
             set: &target.params.set,
-        });
-        Form { streams, asks_usage, rewritten }
+        };
+        if dialect == asked.dialect {
+            let expanded = self.expanded(step, picked, tried.anew);
+            return Ok(match self.unsealed(step, picked, expanded, tried.unsealed) {
+                None => {
+                    let rewritten = match expanded {
+                        None => asked.rewrite(&how),
+                        Some(fields) => Rewritten { pristine: false, ..rewrite_fields(fields, &how) },
+                    };
+                    Form { streams, asks_usage, dialect, rewritten, losses: Vec::new() }
+                }
+                Some(stripped) => {
+                    let rewritten = Rewritten { pristine: false, ..rewrite_fields(&stripped.fields, &how) };
+                    Form { streams, asks_usage, dialect, rewritten, losses: named(&stripped) }
+                }
+            });
+        }
+        let (conversation, mut losses) = self.request.conversation()?;
+        let whom = WriteFor {
+            model: &target.model,
+            stream: streams,
+            ask_usage: asks_usage,
+            output_tokens_max: target.max_output_tokens,
+            reasoning: target.capabilities.may_reason(),
+            developer_role: target.provider.vendor.developer_role,
+            reasoning_field: target.provider.reasoning_back(),
+        };
+        let encoded = write_request(dialect, conversation, &whom)
+            .map_err(|unsayable| Observation::Unsayable { field: unsayable.field, why: unsayable.why.to_owned() })?;
+        losses.extend(encoded.losses);
+        let mut rewritten = Rewritten { body: encoded.body, dropped: Vec::new(), pristine: false };
+        if !(drop.is_empty() && rename.is_empty() && target.params.set.is_empty()) {
+            rewritten = rewrite(&rewritten.body, &how);
+        }
+        Ok(Form { streams, asks_usage, dialect, rewritten, losses })
     }
+
+    /// The request without reasoning that this target has not made, or, where it
+    /// refused that, without any. `None`: all of it may stay.
+    fn unsealed(
+        &self,
+        step: &Step,
+        picked: Picked,
+        expanded: Option<&[(String, Box<RawValue>)]>,
+        all: bool,
+    ) -> Option<Stripped> {
+        let asked = &self.request.asked;
+        let maker = Maker::of(&step.target.provider, picked, &self.open.record.principal.id);
+        strip(asked.dialect, expanded.unwrap_or_else(|| asked.fields()), all, &|seal| {
+            self.gateway.makers.is_anothers(seal, maker)
+        })
+    }
+
+    /// A target that cannot be asked this at all: lost without an attempt on the wire.
+    fn unsayable(&mut self, step: &Step, observation: Observation, purpose: Purpose) -> Visit {
+        let failure = self.open.classify_here(observation);
+        self.open.skip_attempt(&step.target, &failure, purpose);
+        self.lose(step, Interrupted::without_answer(failure), false);
+        Visit::MoveOn
+    }
+}
+
+/// What a client is told of reasoning that was left out.
+fn named(stripped: &Stripped) -> Vec<Loss> {
+    let mut losses = vec![Loss::Dropped(format!("reasoning of another provider ({})", stripped.removed))];
+    if stripped.thinking_off {
+        losses.push(Loss::Changed("thinking".to_owned(), "off, since the turn that goes on lost its own"));
+    }
+    losses
+}
+
+/// Names to leave out; names to send under another one.
+type Departures<'a> = (Cow<'a, [String]>, Cow<'a, [(String, String)]>);
+
+/// What is left out of a body and what goes under another name: the vendor's known ways, then the target's `params`.
+fn departures(target: &Target, dialect: Dialect) -> Departures<'_> {
+    let (vendor, params) = (target.provider.vendor, &target.params);
+    if dialect != Dialect::Chat || (vendor.refused.is_empty() && vendor.renamed.is_empty()) {
+        return (Cow::Borrowed(&params.drop), Cow::Borrowed(&params.rename));
+    }
+    let drop = vendor.refused.iter().map(|name| (*name).to_owned()).chain(params.drop.iter().cloned());
+    let own = params.rename.iter().cloned();
+    let known = vendor.renamed.iter().map(|(from, to)| ((*from).to_owned(), (*to).to_owned()));
+    // The first that fits counts: what the operator wrote goes before what we know.
+    (Cow::Owned(drop.collect()), Cow::Owned(own.chain(known).collect()))
 }

@@ -4,17 +4,19 @@
 //! Invariants: a longer pattern wins; the last good list is kept; at most
 //! `NAMES_MAX` names a provider.
 
-use super::pool::bearer;
 use super::transport::{Marks, Outgoing, Transport, Upstream};
-use crate::gateway::settings::{Auth, Provider, Settings};
+use crate::gateway::settings::{ANTHROPIC_VERSION, Auth, Dialect, Provider, Settings, percent_encode};
 use crate::wire::chat::read_model_list;
 use parking_lot::RwLock;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Names kept of one provider's list.
 const NAMES_MAX: usize = 2000;
+/// Names that one page may hold, the most that Anthropic allows.
+const PAGE: usize = 1000;
 const LIST_BYTES_MAX: usize = 4 << 20;
 const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a provider is asked for its list.
@@ -83,21 +85,49 @@ impl Catalog {
     }
 }
 
+/// All of a provider's names, up to `NAMES_MAX`: OpenAI's list is whole,
+/// Anthropic's comes in pages (docs.claude.com, "List Models").
 async fn fetch(provider: &Provider, transport: &Arc<Transport>) -> Result<Vec<String>, String> {
+    if provider.dialect != Dialect::Anthropic {
+        return read_model_list(&ask(provider, transport, "/models".into()).await?, NAMES_MAX);
+    }
+    let mut names: Vec<String> = Vec::new();
+    loop {
+        let mut path = format!("/models?limit={PAGE}");
+        if let Some(last) = names.last() {
+            path.push_str("&after_id=");
+            percent_encode(last, &mut path);
+        }
+        let body = ask(provider, transport, path.into()).await?;
+        let page = read_model_list(&body, NAMES_MAX.saturating_sub(names.len()))?;
+        // A page that brings nothing would be asked for again for ever.
+        let ends = page.is_empty() || !has_more(&body);
+        names.extend(page);
+        if ends || names.len() >= NAMES_MAX {
+            return Ok(names);
+        }
+    }
+}
+
+/// Whether another page follows.
+fn has_more(body: &[u8]) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Page {
+        #[serde(default)]
+        has_more: bool,
+    }
+    serde_json::from_slice::<Page>(body).is_ok_and(|page| page.has_more)
+}
+
+async fn ask(provider: &Provider, transport: &Arc<Transport>, path: Cow<'static, str>) -> Result<Vec<u8>, String> {
     let mut headers = provider.headers.clone();
-    if let Auth::Keys(keys) = &provider.auth
-        && let Some(key) = keys.first()
-    {
-        headers.push((http::header::AUTHORIZATION, bearer(&key.secret())));
+    headers.extend(provider.auth.keys().first().map(|key| provider.credential(&key.secret())));
+    if provider.dialect == Dialect::Anthropic && !headers.iter().any(|(name, _)| *name == ANTHROPIC_VERSION.0) {
+        headers.push(ANTHROPIC_VERSION);
     }
     headers.push((http::header::ACCEPT, http::HeaderValue::from_static("application/json")));
-    let request = Outgoing {
-        reach: Arc::clone(&provider.reach),
-        method: http::Method::GET,
-        path: "/models",
-        headers,
-        body: bytes::Bytes::new(),
-    };
+    let reach = Arc::clone(&provider.reach);
+    let request = Outgoing { reach, method: http::Method::GET, path, headers, body: bytes::Bytes::new() };
     let opened = Arc::clone(transport).open(request, Arc::new(Marks::default())).await;
     let mut upstream = opened.map_err(|_| "it cannot be reached".to_owned())?;
     if upstream.status != 200 {
@@ -105,7 +135,7 @@ async fn fetch(provider: &Provider, transport: &Arc<Transport>) -> Result<Vec<St
     }
     let body = read_all(&mut upstream, LIST_BYTES_MAX).await?;
     transport.retire(upstream);
-    read_model_list(&body, NAMES_MAX)
+    Ok(body)
 }
 
 async fn read_all(upstream: &mut Upstream, max: usize) -> Result<Vec<u8>, String> {

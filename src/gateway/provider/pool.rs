@@ -7,7 +7,6 @@
 
 use crate::domain::failure::Cause;
 use crate::domain::ids::TargetName;
-use crate::domain::secret::Secret;
 use crate::gateway::settings::{Auth, Provider, Target};
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -157,18 +156,10 @@ fn make_room<K: Eq + std::hash::Hash + Clone>(map: &mut HashMap<K, Instant>, now
     }
 }
 
-/// `Bearer KEY`, marked so that no logger of headers shows it.
-#[must_use]
-pub fn bearer(key: &Secret<String>) -> http::HeaderValue {
-    let mut value =
-        http::HeaderValue::try_from(format!("Bearer {}", key.expose())).expect("checked when the key was read");
-    value.set_sensitive(true);
-    value
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::secret::Secret;
     use crate::gateway::settings::{Outside, RawProvider, RawSettings, RawTarget, Resolved, Settings};
     use std::collections::BTreeMap;
     use std::sync::Arc;

@@ -22,6 +22,7 @@ use pingora_core::connectors::ConnectorOptions;
 use pingora_core::connectors::http::v2::Connector;
 use pingora_core::protocols::http::v1::client::HttpSession;
 use pingora_core::upstreams::peer::{HttpPeer, Peer as _};
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -58,10 +59,23 @@ impl std::fmt::Debug for Transport {
 pub struct Outgoing {
     pub reach: Arc<Reach>,
     pub method: http::Method,
-    /// Below the endpoint's own path, with its leading slash.
-    pub path: &'static str,
+    /// Below the endpoint's own path, with its leading slash; it may have a query.
+    pub path: Cow<'static, str>,
     pub headers: Vec<(http::HeaderName, http::HeaderValue)>,
     pub body: Bytes,
+}
+
+impl Outgoing {
+    /// Path and query as they are written: the endpoint's, the request's, and
+    /// what the provider's requests always carry.
+    fn target(&self) -> String {
+        let mut target = format!("{}{}", self.reach.endpoint.path, self.path);
+        if let Some(query) = &self.reach.query {
+            target.push(if self.path.contains('?') { '&' } else { '?' });
+            target.push_str(query.expose());
+        }
+        target
+    }
 }
 
 /// How far a request has come, seen from outside while it is on its way.
@@ -361,7 +375,7 @@ mod tests {
         let request = |bytes: usize| Outgoing {
             reach: Arc::new(Reach::straight("127.0.0.1", port)),
             method: http::Method::POST,
-            path: "/x",
+            path: "/x".into(),
             headers: Vec::new(),
             body: Bytes::from(vec![b' '; bytes]),
         };

@@ -1,11 +1,12 @@
 //! From what the file says to what the gateway runs on.
 
 use super::limits::{Bounds, Deadlines};
-use super::raw::{RawGateway, RawModel, RawPrice, RawProvider, RawRoute, RawSettings, RawTarget};
-use super::reach::{Outside, Reach, SOCKET_PATH_MAX, reach};
-use super::{Fault, Key, Resolved, built_in, nearest};
-use crate::domain::ids::{ProviderName, RouteName, TargetName};
-use crate::domain::secret::Secret;
+use super::passthrough::Passages;
+use super::provider::{Auth, Provider, providers};
+use super::raw::{RawModel, RawPrice, RawRoute, RawSettings, RawTarget};
+use super::reach::{Outside, SOCKET_PATH_MAX};
+use super::{Fault, Resolved, built_in, nearest};
+use crate::domain::ids::{RouteName, TargetName};
 use crate::domain::task::Task;
 use crate::domain::usage::Price;
 use crate::gateway::access::{Access, KeyHash};
@@ -16,7 +17,6 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
 
 /// A checked snapshot. Exchanges keep the one they began with.
 #[derive(Debug)]
@@ -42,39 +42,8 @@ pub struct Settings {
     pub deadlines: Deadlines,
     /// `[models]`: windows and prices of names that are passed through.
     pub models: BTreeMap<String, (Option<u64>, Option<Price>)>,
-}
-
-/// How to reach an API.
-#[derive(Debug)]
-pub struct Provider {
-    pub name: ProviderName,
-    pub reach: Arc<Reach>,
-    pub auth: Auth,
-    /// Patterns of model names it serves; `None`: ask its `GET /models`.
-    pub models: Option<Vec<String>>,
-    /// Sent with every request.
-    pub headers: Vec<(http::HeaderName, http::HeaderValue)>,
-}
-
-/// Whose credential a provider gets.
-#[derive(Debug)]
-pub enum Auth {
-    None,
-    /// Ours; two or more are a pool.
-    Keys(Vec<Key>),
-    /// The caller's own, forwarded to this provider only.
-    Client,
-}
-
-impl Auth {
-    /// The keys, if there are any.
-    #[must_use]
-    pub fn keys(&self) -> &[Key] {
-        match self {
-            Self::Keys(keys) => keys,
-            Self::None | Self::Client => &[],
-        }
-    }
+    /// Paths that go to a provider as bytes.
+    pub passages: Passages,
 }
 
 /// Provider and model, and what it can do.
@@ -86,6 +55,9 @@ pub struct Target {
     pub provider: Arc<Provider>,
     pub model: String,
     pub context_tokens: Option<u64>,
+    /// Tokens it can write at most; sent where a dialect demands a limit and the
+    /// client gave none.
+    pub max_output_tokens: Option<u64>,
     pub capabilities: Capabilities,
     pub price: Option<Price>,
     pub params: Params,
@@ -104,6 +76,15 @@ pub enum Capabilities {
 }
 
 impl Capabilities {
+    /// Whether wishes about reasoning are passed on.
+    #[must_use]
+    pub fn may_reason(&self) -> bool {
+        match self {
+            Self::Unknown => true,
+            Self::Exactly(list) => list.iter().any(|name| name == "reasoning"),
+        }
+    }
+
     /// Whether a request with this need may go there. `web` always has to be declared.
     #[must_use]
     pub fn meets(&self, need: Need) -> bool {
@@ -177,6 +158,7 @@ impl Settings {
         let targets = targets(raw, &providers, &mut faults);
         let tasks = tasks(raw, &targets, &mut faults);
         let routes = routes(raw, &targets, &tasks, &mut faults);
+        let passages = Passages::read(raw, &providers, &mut faults);
         let models = raw
             .models
             .iter()
@@ -208,6 +190,7 @@ impl Settings {
                 routes,
                 deadlines,
                 models,
+                passages,
             })
         } else {
             Err(faults)
@@ -294,169 +277,6 @@ fn access(raw: &RawSettings, resolve: &dyn Fn(&str) -> Result<Resolved, String>,
     }
 }
 
-fn providers(raw: &RawSettings, outside: &Outside<'_>, faults: &mut Vec<Fault>) -> BTreeMap<String, Arc<Provider>> {
-    let mut providers = BTreeMap::new();
-    let mut claims: BTreeMap<&str, &str> = BTreeMap::new();
-    for (name, raw_provider) in &raw.providers {
-        for pattern in raw_provider.models.iter().flatten() {
-            if let Some(other) = claims.insert(pattern, name) {
-                faults.push(Fault::new(
-                    format!("providers.{name}.models"),
-                    format!("\"{pattern}\" is claimed by providers.{other} too"),
-                    "give each pattern to one provider; of two that match, the longer one wins",
-                ));
-            }
-        }
-        if let Some(provider) = provider(name, raw_provider, &raw.gateway, outside, faults) {
-            providers.insert(name.clone(), Arc::new(provider));
-        }
-    }
-    providers
-}
-
-fn provider(
-    name: &str,
-    raw: &RawProvider,
-    gateway: &RawGateway,
-    outside: &Outside<'_>,
-    faults: &mut Vec<Fault>,
-) -> Option<Provider> {
-    let resolve = outside.resolve;
-    let key = |field: &str| format!("providers.{name}.{field}");
-    match raw.dialect.as_deref() {
-        Some("openai" | "sim") => {}
-        Some(other) => faults.push(Fault::new(
-            key("dialect"),
-            format!("\"{other}\" is not a dialect this build speaks"),
-            "write \"openai\" or \"sim\"",
-        )),
-        None => faults.push(Fault::new(key("dialect"), "is missing", "write dialect = \"openai\"")),
-    }
-    let reach = reach(name, raw, gateway, outside, faults);
-    let auth = auth(name, raw, resolve, faults);
-    if matches!(auth, Auth::Client) && raw.models.is_none() && raw.auth.is_some() {
-        // Its list of models would have to be fetched with a key that we do not have.
-        faults.push(Fault::new(
-            key("models"),
-            "is needed with auth = \"client\"",
-            "list the names or patterns it serves, as models = [\"gpt-*\"]",
-        ));
-    }
-    let headers = headers(name, raw, resolve, faults);
-    Some(Provider { name: ProviderName::new(name), reach: Arc::new(reach?), auth, models: raw.models.clone(), headers })
-}
-
-fn auth(
-    name: &str,
-    raw: &RawProvider,
-    resolve: &dyn Fn(&str) -> Result<Resolved, String>,
-    faults: &mut Vec<Fault>,
-) -> Auth {
-    let at = format!("providers.{name}.api_key");
-    match (raw.auth.as_deref(), &raw.api_key) {
-        (Some("client"), None) => return Auth::Client,
-        (Some("client"), Some(_)) => {
-            faults.push(Fault::new(&at, "stands beside auth = \"client\"", "keep one of the two"));
-        }
-        (Some(other), _) => {
-            faults.push(Fault::new(
-                format!("providers.{name}.auth"),
-                format!("\"{other}\" is not known"),
-                "write auth = \"client\", or leave it out",
-            ));
-        }
-        (None, None) => return Auth::None,
-        (None, Some(_)) => {}
-    }
-    let references = raw.api_key.clone().map_or_else(Vec::new, super::raw::Many::into_vec);
-    let keys = references.iter().filter_map(|reference| match resolve(reference) {
-        Ok(resolved) if is_header(resolved.secret.expose()) => {
-            Some(Key::new(reference.clone(), resolved, Instant::now()))
-        }
-        Ok(_) => {
-            faults.push(Fault::new(
-                &at,
-                "resolves to something that cannot stand in a header",
-                "check that the file or variable holds just the key",
-            ));
-            None
-        }
-        Err(problem) => {
-            faults.push(Fault::new(
-                &at,
-                problem,
-                "write \"env:NAME\", \"file:PATH\" or \"exec:COMMAND\", or a list of these",
-            ));
-            None
-        }
-    });
-    let keys: Vec<_> = keys.collect();
-    if references.is_empty() && raw.api_key.is_some() {
-        faults.push(Fault::new(&at, "is an empty list", "write a reference, or leave it out where none is needed"));
-    }
-    if keys.is_empty() { Auth::None } else { Auth::Keys(keys) }
-}
-
-/// Whether a key can stand in a header.
-fn is_header(key: &str) -> bool {
-    !key.is_empty() && http::HeaderValue::from_str(key).is_ok()
-}
-
-/// Words in a header's name that say that its value is a credential.
-const CREDENTIALS: [&str; 5] = ["key", "token", "secret", "auth", "cookie"];
-
-fn headers(
-    name: &str,
-    raw: &RawProvider,
-    resolve: &dyn Fn(&str) -> Result<Resolved, String>,
-    faults: &mut Vec<Fault>,
-) -> Vec<(http::HeaderName, http::HeaderValue)> {
-    let mut headers = Vec::new();
-    for (header, text) in &raw.headers {
-        let at = format!("providers.{name}.headers.{header}");
-        match self::header(header, text, resolve) {
-            Ok(pair) => headers.push(pair),
-            Err((problem, fix)) => faults.push(Fault::new(at, problem, fix)),
-        }
-    }
-    headers
-}
-
-/// One header: its value as it is, or what a secret reference gives. A
-/// credential must be a reference, as everywhere.
-fn header(
-    name: &str,
-    text: &str,
-    resolve: &dyn Fn(&str) -> Result<Resolved, String>,
-) -> Result<(http::HeaderName, http::HeaderValue), (String, &'static str)> {
-    const OURS: [&str; 6] =
-        ["authorization", "host", "content-length", "transfer-encoding", "connection", "content-type"];
-    let form = "use letters, digits and dashes, and a value without control characters";
-    let name = http::HeaderName::try_from(name).map_err(|_| ("is no name of a header".to_owned(), form))?;
-    if OURS.contains(&name.as_str()) {
-        return Err(("is written by the gateway itself".to_owned(), "leave it out; credentials go into api_key"));
-    }
-    if text.starts_with("exec:") {
-        return Err(("would be asked once and never renewed".to_owned(), "write \"env:NAME\" or \"file:PATH\" here"));
-    }
-    let is_reference = ["env:", "file:"].iter().any(|kind| text.starts_with(kind));
-    if !is_reference && CREDENTIALS.iter().any(|word| name.as_str().contains(word)) {
-        return Err((
-            "holds a credential as it is".to_owned(),
-            "write \"env:NAME\", \"file:PATH\" or \"exec:COMMAND\"",
-        ));
-    }
-    let resolved = if is_reference {
-        resolve(text).map_err(|problem| (problem, "write \"env:NAME\", \"file:PATH\" or \"exec:COMMAND\""))?.secret
-    } else {
-        Secret::new(text.to_owned())
-    };
-    let mut value =
-        http::HeaderValue::try_from(resolved.expose()).map_err(|_| ("is no value of a header".to_owned(), form))?;
-    value.set_sensitive(is_reference);
-    Ok((name, value))
-}
-
 fn targets(
     raw: &RawSettings,
     providers: &BTreeMap<String, Arc<Provider>>,
@@ -519,6 +339,14 @@ fn target(
             ));
         }
     }
+    if raw_target.max_output_tokens == Some(0) {
+        let problem = "is no number of tokens above zero";
+        faults.push(Fault::new(
+            key("max_output_tokens"),
+            problem,
+            "write what the model can answer at most, as 128000",
+        ));
+    }
     let known = built_in(raw_target.model.as_deref().unwrap_or_default());
     let price = price(&key("price"), raw_target.price, faults).or(known.map(|(_, price)| price));
     Some(Target {
@@ -527,6 +355,7 @@ fn target(
         provider: provider?,
         model: raw_target.model.clone()?,
         context_tokens: raw_target.context_tokens.or(known.map(|(window, _)| window)),
+        max_output_tokens: raw_target.max_output_tokens,
         capabilities: raw_target.capabilities.clone().map_or(Capabilities::Unknown, Capabilities::Exactly),
         price,
         params: Params {
@@ -677,7 +506,8 @@ fn target_list(
     names.iter().filter_map(|name| targets.get(name).cloned()).collect()
 }
 
-fn unknown<S: AsRef<str>>(at: &str, what: &str, asked: &str, names: impl Iterator<Item = S>) -> Fault {
+/// A name that is not there, with its nearest.
+pub fn unknown<S: AsRef<str>>(at: &str, what: &str, asked: &str, names: impl Iterator<Item = S>) -> Fault {
     let names: Vec<S> = names.collect();
     let near = nearest(asked, names.iter().map(AsRef::as_ref), 1);
     let fix = near.first().map_or_else(

@@ -3,6 +3,7 @@
 use super::Fault;
 use super::raw::{RawDeadline, RawDeadlines, RawGateway};
 use crate::domain::deadline::{Clock, LimitSource};
+use crate::gateway::kept::KeptBounds;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -53,6 +54,8 @@ pub struct Bounds {
     pub output_bytes_max: u64,
     /// Rows kept in the table of records.
     pub records_max: u64,
+    /// Responses that are kept for `previous_response_id`.
+    pub kept: KeptBounds,
     /// Threads that carry requests; 0: one for each core.
     pub worker_threads: usize,
 }
@@ -154,6 +157,7 @@ impl Bounds {
     pub fn read(raw: &RawGateway, faults: &mut Vec<Fault>) -> Self {
         let mut wait = |name: &str, text: &Option<String>, default| wait(name, text.as_deref(), default, faults);
         let secs = Duration::from_secs;
+        let responses_keep = wait("responses_keep", &raw.responses_keep, secs(72 * 3600));
         let bounds = Self {
             headers_hold_max: wait("headers_hold_max", &raw.headers_hold_max, secs(8)),
             keepalive_every: wait("keepalive_every", &raw.keepalive_every, secs(10)),
@@ -183,6 +187,10 @@ impl Bounds {
             journal_bytes_max: bytes("journal_bytes_max", raw.journal_bytes_max, 8 << 20, 1 << 30, faults),
             output_bytes_max: bytes("output_bytes_max", raw.output_bytes_max, 16 << 20, 1 << 34, faults) as u64,
             records_max: raw.records_max.unwrap_or(100_000),
+            kept: KeptBounds {
+                bytes_max: bytes("responses_bytes_max", raw.responses_bytes_max, 256 << 20, 1 << 40, faults) as u64,
+                keep: responses_keep,
+            },
             worker_threads: raw.worker_threads.unwrap_or(0),
         };
         bounds.check(faults);

@@ -1,7 +1,7 @@
 //! The gateway's settings: what the file may say, and what is made of it.
 //!
 //! Owns every key of `[gateway]`, `[providers]`, `[targets]`, `[tasks]`,
-//! `[routes]`, `[deadlines]` and `[models]`. Refuses to read files or the
+//! `[routes]`, `[deadlines]`, `[models]` and `[passthrough]`. Refuses to read files or the
 //! environment (`boot` does). Invariant: a checked [`Settings`] holds no
 //! `Option` that means "default" and no pair that contradicts itself.
 
@@ -10,21 +10,28 @@ mod in_force;
 mod key;
 mod limits;
 mod nearest;
+mod passthrough;
 mod prices;
+mod provider;
 mod raw;
 mod reach;
+mod speaks;
+mod vendors;
 
-pub use check::{Auth, Capabilities, Params, Provider, Route, RouteKind, Settings, Target, TaskSettings};
+pub use check::{Capabilities, Params, Route, RouteKind, Settings, Target, TaskSettings};
 pub use in_force::{LimitInForce, limits_in_force};
 pub use key::{Key, Resolved};
 pub use limits::{Bounds, Deadlines, Endpoint, Limit, Setting, duration};
 pub use nearest::nearest;
+pub use passthrough::{Passage, Passages};
 pub use prices::built_in;
+pub use provider::{ANTHROPIC_VERSION, Auth, Dialect, Provider, percent_encode};
 pub use raw::{
     Many, RawDeadline, RawDeadlines, RawGateway, RawModel, RawParams, RawPrice, RawProvider, RawRoute, RawSettings,
     RawTarget, RawTask, RawTls,
 };
 pub use reach::{ClientTls, HttpVersion, Outside, Proxy, Reach};
+pub use vendors::{Api, ReasoningBack, ReasoningField, ToolCallIds, Vendor};
 
 /// One thing wrong with the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -14,6 +14,8 @@ pub struct RawSettings {
     pub routes: BTreeMap<String, RawRoute>,
     pub deadlines: RawDeadlines,
     pub models: BTreeMap<String, RawModel>,
+    /// `[passthrough]`: a prefix of paths and the provider it leads to.
+    pub passthrough: BTreeMap<String, String>,
 }
 
 /// `[gateway]`
@@ -53,6 +55,8 @@ pub struct RawGateway {
     pub journal_bytes_max: Option<u64>,
     pub output_bytes_max: Option<u64>,
     pub records_max: Option<u64>,
+    pub responses_bytes_max: Option<u64>,
+    pub responses_keep: Option<String>,
     pub worker_threads: Option<usize>,
 }
 
@@ -90,8 +94,11 @@ pub struct RawProvider {
     pub base_url: Option<String>,
     pub api_key: Option<Many>,
     pub auth: Option<String>,
+    pub auth_header: Option<String>,
+    pub apis: Option<Vec<String>>,
     pub models: Option<Vec<String>>,
     pub headers: BTreeMap<String, String>,
+    pub query: BTreeMap<String, String>,
     pub http: Option<String>,
     pub socket: Option<String>,
     pub proxy: Option<String>,
@@ -108,6 +115,7 @@ pub struct RawTarget {
     pub provider: Option<String>,
     pub model: Option<String>,
     pub context_tokens: Option<u64>,
+    pub max_output_tokens: Option<u64>,
     pub capabilities: Option<Vec<String>>,
     pub price: Option<RawPrice>,
     pub params: RawParams,

@@ -8,6 +8,7 @@
 
 use super::raw::{RawGateway, RawProvider};
 use super::{Endpoint, Fault, Resolved};
+use crate::domain::secret::Secret;
 use base64::Engine as _;
 use http::HeaderValue;
 use rustls::pki_types::pem::PemObject as _;
@@ -30,7 +31,10 @@ pub struct Reach {
     pub proxy: Option<Proxy>,
     /// Of an `https` endpoint.
     pub tls: Option<ClientTls>,
-    /// The same for ways that are alike in everything.
+    /// What every request's target ends in, encoded and without its `?`; a
+    /// secret, as some providers take keys there.
+    pub query: Option<Secret<String>>,
+    /// The same for ways whose connections are alike in everything.
     pub key: u64,
 }
 
@@ -106,7 +110,7 @@ impl Reach {
     /// Straight to a port of `host` by HTTP/1.1.
     pub fn straight(host: &str, port: u16) -> Self {
         let endpoint = Endpoint { tls: false, host: host.to_owned(), port, path: String::new() };
-        Self { endpoint, version: HttpVersion::Auto, socket: None, proxy: None, tls: None, key: 0 }
+        Self { endpoint, version: HttpVersion::Auto, socket: None, proxy: None, tls: None, query: None, key: 0 }
     }
 }
 
@@ -175,7 +179,7 @@ pub fn reach(
         (endpoint, authorization.as_ref().map(HeaderValue::as_bytes)).hash(&mut hasher);
     }
     identity.hash(&mut hasher);
-    Some(Reach { endpoint, version, socket, proxy, tls, key: hasher.finish() })
+    Some(Reach { endpoint, version, socket, proxy, tls, query: None, key: hasher.finish() })
 }
 
 /// The PEM files of a provider, as they are read.

@@ -1,9 +1,11 @@
 //! The error that a client gets.
 
+use super::Asker;
 use crate::domain::failure::{Cause, Fact, Failure, StatusRule, client_message, status_rule, waiting_helps};
 use crate::gateway::attempt::TargetAnswer;
 use crate::gateway::journal::ErrorAnswer;
 use crate::wire::chat::ErrorBody;
+use crate::wire::error::{error_body, reshape};
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue};
 use std::time::Duration;
@@ -23,6 +25,7 @@ pub struct Verdicts<'a> {
     pub passthrough: bool,
     /// The soonest any target is free, where that is known.
     pub free_in: Option<Duration>,
+    pub asker: Asker,
 }
 
 /// Whether the target's own refusal goes back as it came, and the error answer.
@@ -43,7 +46,11 @@ pub fn error_answer(verdicts: &Verdicts<'_>) -> (bool, ErrorAnswer) {
         if !headers.iter().any(|(name, _)| name.as_str() == "x-should-retry") {
             headers.extend(waits(cause, verdicts.free_in));
         }
-        return (true, ErrorAnswer { status: answer.status, headers, body: answer.body.clone() });
+        return (true, {
+            let (from, to) = (answer.dialect, verdicts.asker.dialect);
+            let body = reshape(from, to, answer.status, &answer.body, &verdicts.asker.id.to_string());
+            ErrorAnswer { status: answer.status, headers, body }
+        });
     }
     // Without its own words a refusal that would go back as it came is a plain 400.
     let status = match rule {
@@ -59,12 +66,13 @@ pub fn error_answer(verdicts: &Verdicts<'_>) -> (bool, ErrorAnswer) {
         code: code(cause, param.as_deref()).to_owned(),
         param,
     };
-    (false, ErrorAnswer { status, headers, body: body.to_json() })
+    let body = error_body(verdicts.asker.dialect, &body, &verdicts.asker.id.to_string());
+    (false, ErrorAnswer { status, headers, body })
 }
 
 /// An error of ours outside an exchange, such as something that is no request.
 #[must_use]
-pub fn fixed_answer(failure: &Failure) -> ErrorAnswer {
+pub fn fixed_answer(failure: &Failure, asker: Asker) -> ErrorAnswer {
     let verdicts = Verdicts {
         failure,
         target: None,
@@ -73,6 +81,7 @@ pub fn fixed_answer(failure: &Failure) -> ErrorAnswer {
         client_auth: false,
         passthrough: false,
         free_in: None,
+        asker,
     };
     error_answer(&verdicts).1
 }
@@ -99,6 +108,7 @@ fn waits(cause: Cause, free_in: Option<Duration>) -> Vec<(HeaderName, HeaderValu
 /// An unknown path must not read as an unknown model: nobody would look at the path.
 fn code(cause: Cause, param: Option<&str>) -> &'static str {
     match cause {
+        Cause::InvalidRequest if param == Some("previous_response_id") => "previous_response_not_found",
         Cause::UnknownRoute if param == Some("path") => "unknown_url",
         Cause::ContextTooLong => "context_length_exceeded",
         Cause::UnknownRoute | Cause::ModelNotFound => "model_not_found",

@@ -140,7 +140,8 @@ fn finish_choice(index: u64, choice: Choice) -> Value {
         }
     }
     // A call without text: some servers stream `content: ""` before it.
-    if message.contains_key("tool_calls") && ordered["content"] == "" {
+    let has_calls = message.contains_key("tool_calls") || message.contains_key("function_call");
+    if has_calls && ordered["content"] == "" {
         ordered.insert("content".to_owned(), Value::Null);
     }
     ordered.extend(message);

@@ -72,7 +72,7 @@ pub fn read_whole(body: &[u8]) -> Result<WholeFacts, String> {
 
 /// The parser's words without its quotation of the payload, which may be a
 /// part of somebody's answer.
-fn not_a_chunk(error: &serde_json::Error) -> String {
+pub(super) fn not_a_chunk(error: &serde_json::Error) -> String {
     let kind = match error.classify() {
         serde_json::error::Category::Eof => "ends in the middle of its JSON",
         serde_json::error::Category::Data => "has a field of the wrong type",
@@ -81,7 +81,7 @@ fn not_a_chunk(error: &serde_json::Error) -> String {
     format!("a frame {kind} (column {})", error.column())
 }
 
-fn finish(reason: &str) -> Finish {
+pub(super) fn finish(reason: &str) -> Finish {
     match reason {
         "stop" => Finish::Stop,
         "length" => Finish::Length,
@@ -227,7 +227,7 @@ struct WholeChoice<'a> {
 /// A report never costs an answer: what is no count is taken as absent.
 #[derive(Deserialize, Default)]
 #[serde(default)]
-struct UsageWire {
+pub(super) struct UsageWire {
     prompt_tokens: Count,
     completion_tokens: Count,
     prompt_tokens_details: Option<PromptDetails>,

@@ -14,11 +14,18 @@ pub struct ModelEntry {
 /// Writes the list as OpenAI does. `created` is a Unix second.
 #[must_use]
 pub fn model_list(entries: &[ModelEntry], created: u64) -> Bytes {
-    let list: Vec<_> = entries
-        .iter()
-        .map(|entry| json!({"id": entry.id, "object": "model", "created": created, "owned_by": entry.owned_by}))
-        .collect();
+    let list: Vec<_> = entries.iter().map(|entry| line(entry, created)).collect();
     Bytes::from(json!({"object": "list", "data": list}).to_string())
+}
+
+/// One of them. `created` is a Unix second.
+#[must_use]
+pub fn model(entry: &ModelEntry, created: u64) -> Bytes {
+    Bytes::from(line(entry, created).to_string())
+}
+
+fn line(entry: &ModelEntry, created: u64) -> serde_json::Value {
+    json!({"id": entry.id, "object": "model", "created": created, "owned_by": entry.owned_by})
 }
 
 /// Reads a provider's list, at most `names_max` names.

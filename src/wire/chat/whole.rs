@@ -23,7 +23,9 @@ pub fn chunks_of_whole(whole: &[u8], include_usage: bool) -> Vec<SseFrame> {
         };
         if let Some(Value::Array(calls)) = delta.get_mut("tool_calls") {
             for (place, call) in calls.iter_mut().enumerate() {
-                call["index"] = json!(place);
+                if let Value::Object(call) = call {
+                    call.insert("index".to_owned(), json!(place));
+                }
             }
         }
         let logprobs = choice.shift_remove("logprobs").unwrap_or(Value::Null);

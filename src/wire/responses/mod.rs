@@ -5,5 +5,29 @@
 //! the bytes it came in.
 
 mod ask;
+mod assemble;
+mod client_tools;
+mod decode;
+mod encode;
+mod error;
+mod frame;
+mod json_out;
+mod kept;
+mod names;
+mod read;
+mod reading;
+mod seal;
+mod usage;
+mod whole;
+mod write;
 
 pub(super) use ask::ask;
+pub use assemble::Assembler;
+pub use decode::{Decoder, decode_whole};
+pub use encode::Encoder;
+pub use error::{Tail, error_body, error_frames};
+pub use frame::{FrameReader, read_whole};
+pub use kept::{expand, input_items, output_items};
+pub use read::read_request;
+pub use whole::frames_of_whole;
+pub use write::write_request;

@@ -1,6 +1,6 @@
 //! A run in which everything that the dashboards draw happens.
 
-use crate::support::{House, chat, closed_port, sim_target};
+use crate::support::{Client, House, Response, chat, closed_port, sim_target};
 use std::fmt::Write as _;
 use tautline::sim::{Sim, SimSettings};
 
@@ -14,7 +14,7 @@ pub struct Run {
 }
 
 /// Route, its targets, and how often a round asks it. Alerts want several losses.
-const ASKED: [(&str, &str, usize); 11] = [
+const ASKED: [(&str, &str, usize); 12] = [
     ("good", "good", 2),
     ("rescued", "dies\", \"good", 6),
     ("slow", "hangs\", \"good", 4),
@@ -26,6 +26,7 @@ const ASKED: [(&str, &str, usize); 11] = [
     ("unknown", "unknown", 1),
     ("large", "endless", 2),
     ("pool", "pooled", 1),
+    ("translated", "translated", 2),
 ];
 
 impl Run {
@@ -42,6 +43,7 @@ impl Run {
             "[providers.pool]\ndialect = \"sim\"\nbase_url = \"{}\"\nmodels = [\"p-*\"]\napi_key = [{}]\n\
              [providers.nobody]\ndialect = \"sim\"\nbase_url = \"http://127.0.0.1:{}/v1\"\nmodels = [\"n-*\"]\n\
              [targets.pooled]\nprovider = \"pool\"\nmodel = \"sim?fault=status_429&first=1&retry_after=3600&tokens=4\"\n\
+             [targets.translated]\nprovider = \"only-messages\"\nmodel = \"sim?tokens=4\"\n\
              [targets.gone]\nprovider = \"nobody\"\nmodel = \"sim\"\n\
              [tasks.lookup]\ntargets = [\"good\"]\n[routes.auto]\nby_task = true\ndefault_task = \"lookup\"\n",
             pooled.base_url(),
@@ -70,6 +72,18 @@ impl Run {
         Self { house, sent: 0, _pooled: pooled, _keys: keys }
     }
 
+    /// What a client thought of an answer.
+    async fn judge(&mut self, answer: &Response) {
+        let id = answer.header("x-request-id").expect("every answer has its id");
+        let said = format!(
+            "{{\"request_id\":\"{id}\",\"verdict\":\"{}\"}}",
+            if self.sent.is_multiple_of(2) { "good" } else { "bad" }
+        );
+        let client = Client::connect(self.house.addr).await;
+        assert_eq!(client.request("POST", "/v1/feedback", &[], said.as_bytes()).await.status, 200);
+        self.sent += 1;
+    }
+
     /// Sends every request of a round and reads its answer to the end. What a
     /// client gets is other tests' matter.
     pub async fn round(&mut self) {
@@ -78,6 +92,9 @@ impl Run {
             let mut answer = self.house.post(&chat(model, true)).await;
             answer.bytes().await;
             self.sent += 1;
+            if model == "good" {
+                self.judge(&answer).await;
+            }
         }
     }
 }

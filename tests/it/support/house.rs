@@ -73,7 +73,22 @@ impl House {
              [log]\nexchanges = \"off\"\n[providers.sim]\ndialect = \"sim\"\nbase_url = \"{}\"\nmodels = [\"sim*\"]\n{config}",
             state.display().to_string(),
             sim.base_url()
-        )
+        ) + &Self::single(sim, config)
+    }
+
+    /// Providers of the same simulator that serve one conversation each, where
+    /// the configuration speaks of them.
+    fn single(sim: &Sim, config: &str) -> String {
+        let spoken =
+            ["chat", "messages", "responses"].into_iter().filter(|api| config.contains(&format!("only-{api}")));
+        let sections = spoken.map(|api| {
+            format!(
+                "[providers.only-{api}]\ndialect = \"sim\"\nbase_url = \"{}\"\nmodels = [\"only-{api}\"]\n\
+                 apis = [\"{api}\"]\n",
+                sim.base_url()
+            )
+        });
+        sections.collect()
     }
 
     /// Writes the configuration file anew; a reload reads it.

@@ -9,6 +9,7 @@ mod http2;
 mod process;
 mod program;
 mod prometheus;
+mod tongue;
 
 pub use authority::Authority;
 pub use client::{Client, Response, Streamed};
@@ -19,3 +20,4 @@ pub use http2::{Answer2, Http2, PREFACE, frame};
 pub use process::Process;
 pub use program::{Folder, Up};
 pub use prometheus::{Prometheus, installed};
+pub use tongue::Tongue;

@@ -88,7 +88,9 @@ fn particular(fact: &Fact, cause: Cause) -> Option<String> {
             Some(format!("the nearest names are {}", listed(names, ", ")))
         }
         Fact::Detail { text } => match cause {
-            Cause::InvalidRequest | Cause::NotAllowed | Cause::Unauthorized => Some(borrowed(text)),
+            Cause::InvalidRequest | Cause::NotAllowed | Cause::Unauthorized | Cause::UnsupportedByTarget => {
+                Some(borrowed(text))
+            }
             Cause::UnknownRoute => Some(format!("asked for was `{}`", borrowed(text))),
             // Text of ours about anything else may name a host.
             _ => None,

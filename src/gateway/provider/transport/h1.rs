@@ -146,8 +146,7 @@ fn head_bytes(request: &Outgoing) -> Vec<u8> {
         head.extend_from_slice(b"http://");
         head.extend_from_slice(authority.as_bytes());
     }
-    head.extend_from_slice(endpoint.path.as_bytes());
-    head.extend_from_slice(request.path.as_bytes());
+    head.extend_from_slice(request.target().as_bytes());
     head.extend_from_slice(b" HTTP/1.1\r\nhost: ");
     head.extend_from_slice(authority.as_bytes());
     head.extend_from_slice(b"\r\n");
@@ -162,7 +161,8 @@ fn head_bytes(request: &Outgoing) -> Vec<u8> {
         head.extend_from_slice(value.as_bytes());
         head.extend_from_slice(b"\r\n");
     }
-    if request.method != http::Method::GET {
+    // Without it the body of a GET would be read as the next request.
+    if request.method != http::Method::GET || !request.body.is_empty() {
         head.extend_from_slice(format!("content-length: {}\r\n", request.body.len()).as_bytes());
     }
     head.extend_from_slice(b"\r\n");

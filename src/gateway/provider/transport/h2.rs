@@ -230,7 +230,7 @@ async fn upload(session: &mut Http2Session, mut body: Bytes, marks: &Marks) -> U
 
 fn head(request: &Outgoing) -> Result<RequestHeader, ()> {
     let endpoint = &request.reach.endpoint;
-    let path = format!("{}{}", endpoint.path, request.path);
+    let path = request.target();
     let scheme = if endpoint.tls { "https" } else { "http" };
     let uri = http::Uri::builder().scheme(scheme).authority(endpoint.authority()).path_and_query(path);
     let mut head =
@@ -239,7 +239,7 @@ fn head(request: &Outgoing) -> Result<RequestHeader, ()> {
     for (name, value) in &request.headers {
         head.append_header(name.clone(), value.clone()).map_err(drop)?;
     }
-    if request.method != http::Method::GET {
+    if request.method != http::Method::GET || !request.body.is_empty() {
         head.insert_header(http::header::CONTENT_LENGTH, request.body.len()).map_err(drop)?;
     }
     Ok(head)

@@ -1,0 +1,384 @@
+//! Responses that are kept, so that `previous_response_id` works whoever made them.
+//!
+//! Owns the sealed table of what was asked and answered, and the walk along its
+//! chain. Refuses to know dialects. Invariants: what one principal asked is
+//! found by that principal alone; nothing is kept of a request with `store:
+//! false`; bounded in bytes and hours; the rows are sealed with a key
+//! that stands beside the database, not in it.
+
+use crate::domain::secret::Secret;
+use crate::gateway::makers::Maker;
+use crate::store::Store;
+use crate::wire::canon::Json;
+use bytes::Bytes;
+use hmac::{Hmac, Mac as _};
+use parking_lot::Mutex;
+use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use ring::rand::{SecureRandom as _, SystemRandom};
+use serde::{Deserialize, Serialize};
+use sha2::Sha256;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// A table of the gateway's database. `chain` is the response that it goes on from.
+pub const TABLE: &str = "
+    CREATE TABLE gateway_responses (
+        id TEXT NOT NULL,
+        principal TEXT NOT NULL,
+        chain TEXT,
+        at INTEGER NOT NULL,
+        bytes INTEGER NOT NULL,
+        sealed BLOB NOT NULL,
+        PRIMARY KEY (principal, id)
+    ) WITHOUT ROWID;
+    CREATE INDEX gateway_responses_at ON gateway_responses (at);
+";
+
+/// Responses that one conversation may be long.
+const CHAIN_MAX: usize = 1000;
+/// What comes within this shares a transaction.
+const GATHER: Duration = Duration::from_millis(50);
+/// A database that takes longer counts as one that does not know.
+const READ_MAX: Duration = Duration::from_secs(5);
+/// Rows that one pass removes.
+const PRUNE_MAX: i64 = 1000;
+
+/// One response with what it answered.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Kept {
+    /// What it goes on from.
+    pub previous: Option<String>,
+    /// The request's own input, as items.
+    pub input: Vec<Json>,
+    /// The response object.
+    pub response: Json,
+    /// Who made it.
+    pub target: String,
+    pub maker: Maker,
+    /// Its maker keeps it too, under the same id.
+    pub native: bool,
+}
+
+/// A conversation up to a response.
+#[derive(Debug)]
+pub struct Chain {
+    /// Everything asked and answered, oldest first.
+    pub items: Vec<Json>,
+    pub target: String,
+    pub maker: Maker,
+    /// Its maker knows all of it under the id that the client sent.
+    pub native: bool,
+}
+
+/// The bounds that are in force.
+#[derive(Debug, Clone, Copy)]
+pub struct KeptBounds {
+    pub bytes_max: u64,
+    pub keep: Duration,
+}
+
+/// By principal and id: what it is and how large.
+type Fresh = HashMap<(String, String), (Arc<Kept>, usize)>;
+
+/// What is kept. Lives as long as the gateway; its table outlives that.
+pub struct Keep {
+    key: LessSafeKey,
+    /// `None` until the database is open: nothing is found before.
+    store: Mutex<Option<Store>>,
+    /// Not yet in the table, by principal and id, with its size.
+    fresh: Mutex<Fresh>,
+    arrived: Notify,
+}
+
+impl std::fmt::Debug for Keep {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Keep").finish_non_exhaustive()
+    }
+}
+
+impl Keep {
+    /// `secret` is the gateway's own; what seals rows is derived from it.
+    #[must_use]
+    pub fn new(secret: &Secret<[u8; 32]>) -> Self {
+        let mut mac = Hmac::<Sha256>::new_from_slice(secret.expose()).expect("HMAC takes any key");
+        mac.update(b"kept responses");
+        let key = UnboundKey::new(&CHACHA20_POLY1305, &mac.finalize().into_bytes()).expect("32 bytes are a key");
+        Self { key: LessSafeKey::new(key), store: Mutex::default(), fresh: Mutex::default(), arrived: Notify::new() }
+    }
+
+    /// The database is open.
+    pub fn opened(&self, store: Store) {
+        *self.store.lock() = Some(store);
+    }
+
+    /// Keeps a response. It is found at once, and on disk soon.
+    ///
+    /// Returns false when it, or all that waits for the disk, is too large to be kept.
+    #[must_use]
+    pub fn put(&self, principal: &str, id: &str, kept: Kept, bounds: KeptBounds) -> bool {
+        let size = kept.response.text().len() + kept.input.iter().map(|item| item.text().len()).sum::<usize>();
+        let mut fresh = self.fresh.lock();
+        let waiting: usize = fresh.values().map(|(_, size)| size).sum();
+        if (waiting + size) as u64 > bounds.bytes_max / 4 {
+            return false;
+        }
+        fresh.insert((principal.to_owned(), id.to_owned()), (Arc::new(kept), size));
+        drop(fresh);
+        self.arrived.notify_one();
+        true
+    }
+
+    /// One response.
+    pub async fn get(&self, principal: &str, id: &str) -> Option<Arc<Kept>> {
+        let place = (principal.to_owned(), id.to_owned());
+        if let Some((kept, _)) = self.fresh.lock().get(&place) {
+            return Some(Arc::clone(kept));
+        }
+        let store = self.store.lock().clone()?;
+        let query =
+            sqlx::query_as::<_, (Vec<u8>,)>("SELECT sealed FROM gateway_responses WHERE principal = ? AND id = ?")
+                .bind(principal)
+                .bind(id)
+                .fetch_optional(store.pool());
+        let (sealed,) = tokio::time::timeout(READ_MAX, query).await.ok()?.ok()??;
+        let plain = self.unseal(principal, id, sealed)?;
+        serde_json::from_slice::<Kept>(&plain).ok().map(Arc::new)
+    }
+
+    /// The conversation up to a response; `None` when a part of it is not known, or not of this principal.
+    pub async fn chain(&self, principal: &str, id: &str) -> Option<Chain> {
+        let last = self.get(principal, id).await?;
+        let mut links = vec![Arc::clone(&last)];
+        let mut seen = vec![id.to_owned()];
+        while let Some(previous) = links.last().and_then(|link| link.previous.clone()) {
+            if links.len() >= CHAIN_MAX || seen.contains(&previous) {
+                return None;
+            }
+            links.push(self.get(principal, &previous).await?);
+            seen.push(previous);
+        }
+        self.touch(principal, &seen).await;
+        let mut items = Vec::new();
+        for link in links.iter().rev() {
+            items.extend(link.input.iter().cloned());
+            items.extend(output_items(&link.response));
+        }
+        Some(Chain { items, target: last.target.clone(), maker: last.maker, native: last.native })
+    }
+
+    /// A conversation that goes on is as young as its last word.
+    async fn touch(&self, principal: &str, ids: &[String]) {
+        let Some(store) = self.store.lock().clone() else { return };
+        let now = now();
+        for id in ids {
+            let query = sqlx::query("UPDATE gateway_responses SET at = ? WHERE principal = ? AND id = ?")
+                .bind(now)
+                .bind(principal)
+                .bind(id)
+                .execute(store.pool());
+            // One that stays older is gone earlier, no worse.
+            let _ = tokio::time::timeout(READ_MAX, query).await;
+        }
+    }
+
+    /// Forgets one; whether it was there.
+    pub async fn delete(&self, principal: &str, id: &str) -> bool {
+        let was = self.fresh.lock().remove(&(principal.to_owned(), id.to_owned())).is_some();
+        let Some(store) = self.store.lock().clone() else { return was };
+        let query = sqlx::query("DELETE FROM gateway_responses WHERE principal = ? AND id = ?")
+            .bind(principal)
+            .bind(id)
+            .execute(store.pool());
+        let gone = tokio::time::timeout(READ_MAX, query).await;
+        was || matches!(gone, Ok(Ok(done)) if done.rows_affected() > 0)
+    }
+
+    /// Writes what arrives and removes what is too old or too much, for ever.
+    /// Cancel-safe in that only what is under way may be lost; [`Self::flush`] writes the rest.
+    pub async fn run(&self, bounds: impl Fn() -> KeptBounds) {
+        loop {
+            let due = tokio::time::sleep(Duration::from_mins(10));
+            tokio::select! {
+                () = self.arrived.notified() => tokio::time::sleep(GATHER).await,
+                () = due => {}
+            }
+            self.flush(bounds()).await;
+        }
+    }
+
+    /// Writes what is not in the table yet.
+    pub async fn flush(&self, bounds: KeptBounds) {
+        let Some(store) = self.store.lock().clone() else { return };
+        let fresh: Vec<_> =
+            self.fresh.lock().iter().map(|(place, (kept, _))| (place.clone(), Arc::clone(kept))).collect();
+        if let Err(error) = self.write(&store, &fresh, bounds).await {
+            tracing::warn!(%error, responses = fresh.len(), "failed to keep responses");
+            return;
+        }
+        let mut waiting = self.fresh.lock();
+        for (place, kept) in fresh {
+            // Another of the same id may have come meanwhile.
+            if waiting.get(&place).is_some_and(|(now, _)| Arc::ptr_eq(now, &kept)) {
+                waiting.remove(&place);
+            }
+        }
+    }
+
+    async fn write(
+        &self,
+        store: &Store,
+        fresh: &[((String, String), Arc<Kept>)],
+        bounds: KeptBounds,
+    ) -> Result<(), sqlx::Error> {
+        let mut tx = store.pool().begin_with("BEGIN IMMEDIATE").await?;
+        for ((principal, id), kept) in fresh {
+            let plain = serde_json::to_vec(&**kept).expect("JSON and words always serialize");
+            let sealed = self.seal(principal, id, plain);
+            sqlx::query(
+                "INSERT OR REPLACE INTO gateway_responses (id, principal, chain, at, bytes, sealed) VALUES (?, ?, ?, ?, ?, ?)",
+            )
+            .bind(id)
+            .bind(principal)
+            .bind(&kept.previous)
+            .bind(now())
+            .bind(i64::try_from(sealed.len()).unwrap_or(i64::MAX))
+            .bind(sealed)
+            .execute(&mut *tx)
+            .await?;
+        }
+        let keep = i64::try_from(bounds.keep.as_secs()).unwrap_or(i64::MAX);
+        sqlx::query("DELETE FROM gateway_responses WHERE at < ?")
+            .bind(now().saturating_sub(keep))
+            .execute(&mut *tx)
+            .await?;
+        loop {
+            let (bytes,): (Option<i64>,) =
+                sqlx::query_as("SELECT SUM(bytes) FROM gateway_responses").fetch_one(&mut *tx).await?;
+            if u64::try_from(bytes.unwrap_or(0)).unwrap_or(0) <= bounds.bytes_max {
+                break;
+            }
+            sqlx::query(
+                "DELETE FROM gateway_responses WHERE (principal, id) IN
+                 (SELECT principal, id FROM gateway_responses ORDER BY at LIMIT MAX(1, MIN(?,
+                  (SELECT COUNT(*) FROM gateway_responses) / 10)))",
+            )
+            .bind(PRUNE_MAX)
+            .execute(&mut *tx)
+            .await?;
+        }
+        tx.commit().await
+    }
+
+    fn seal(&self, principal: &str, id: &str, mut plain: Vec<u8>) -> Vec<u8> {
+        let mut nonce = [0_u8; NONCE_LEN];
+        SystemRandom::new().fill(&mut nonce).expect("the system has random bytes");
+        self.key
+            .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), place(principal, id), &mut plain)
+            .expect("a row is far below the cipher's 256 GiB");
+        let mut sealed = nonce.to_vec();
+        sealed.append(&mut plain);
+        sealed
+    }
+
+    /// `None` for what was sealed with another key, or for another place.
+    fn unseal(&self, principal: &str, id: &str, mut sealed: Vec<u8>) -> Option<Bytes> {
+        let nonce = Nonce::try_assume_unique_for_key(sealed.get(..NONCE_LEN)?).ok()?;
+        let plain = self.key.open_in_place(nonce, place(principal, id), &mut sealed[NONCE_LEN..]).ok()?;
+        Some(Bytes::copy_from_slice(plain))
+    }
+}
+
+/// The items of an answer as the bytes they came in.
+fn output_items(response: &Json) -> Vec<Json> {
+    #[derive(Deserialize)]
+    struct Response {
+        #[serde(default)]
+        output: Vec<Json>,
+    }
+    serde_json::from_str::<Response>(response.text()).map(|response| response.output).unwrap_or_default()
+}
+
+/// A row that was moved to another principal or id does not open.
+fn place(principal: &str, id: &str) -> Aad<Vec<u8>> {
+    Aad::from([principal.as_bytes(), b"\0", id.as_bytes()].concat())
+}
+
+fn now() -> i64 {
+    jiff::Timestamp::now().as_second()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const WIDE: KeptBounds = KeptBounds { bytes_max: 1 << 20, keep: Duration::from_hours(1) };
+
+    fn kept(previous: Option<&str>, said: &str, answered: &str) -> Kept {
+        let response = json!({"output": [{"type": "message", "role": "assistant", "content": answered}]});
+        Kept {
+            previous: previous.map(str::to_owned),
+            input: vec![Json::from(&json!({"role": "user", "content": said}))],
+            response: Json::from(&response),
+            target: "t".to_owned(),
+            maker: Maker::default(),
+            native: false,
+        }
+    }
+
+    async fn keep(path: &std::path::Path, secret: u8) -> Keep {
+        let keep = Keep::new(&Secret::new([secret; 32]));
+        keep.opened(Store::open(path, &[TABLE]).await.expect("open"));
+        keep
+    }
+
+    fn said(chain: &Chain) -> Vec<String> {
+        chain.items.iter().map(|item| item.value()["content"].as_str().unwrap_or_default().to_owned()).collect()
+    }
+
+    #[tokio::test]
+    async fn a_conversation_is_found_by_its_principal_alone_and_survives_a_restart_sealed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("g.sqlite");
+        let first = keep(&path, 1).await;
+        assert!(first.put("me", "r1", kept(None, "rope-one", "a1"), WIDE));
+        assert!(first.put("me", "r2", kept(Some("r1"), "q2", "a2"), WIDE));
+        let chain = first.chain("me", "r2").await.expect("before it is on disk");
+        assert_eq!(said(&chain), ["rope-one", "a1", "q2", "a2"]);
+        first.flush(WIDE).await;
+        let again = keep(&path, 1).await;
+        assert_eq!(said(&again.chain("me", "r2").await.expect("after a restart")), ["rope-one", "a1", "q2", "a2"]);
+        assert!(again.chain("you", "r2").await.is_none());
+        assert!(keep(&path, 2).await.get("me", "r1").await.is_none(), "another key opens nothing");
+        assert!(again.delete("me", "r1").await);
+        assert!(again.chain("me", "r2").await.is_none(), "a part of it is gone");
+        for entry in std::fs::read_dir(folder.path()).expect("a folder").flatten() {
+            let bytes = std::fs::read(entry.path()).expect("a file");
+            assert!(memchr::memmem::find(&bytes, b"rope-one").is_none(), "{entry:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_too_much_or_too_old_goes_oldest_first() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let keep = keep(&folder.path().join("g.sqlite"), 1).await;
+        let narrow = KeptBounds { bytes_max: 4000, ..WIDE };
+        for n in 0..40 {
+            assert!(keep.put("me", &format!("r{n}"), kept(None, &"x".repeat(100), "a"), narrow));
+            keep.flush(narrow).await;
+        }
+        assert!(keep.get("me", "r39").await.is_some());
+        let mut left = 0;
+        for n in 0..40 {
+            left += usize::from(keep.get("me", &format!("r{n}")).await.is_some());
+        }
+        assert!((1..20).contains(&left), "{left}");
+        assert!(!keep.put("me", "huge", kept(None, &"x".repeat(2000), "a"), narrow));
+        keep.flush(KeptBounds { keep: Duration::ZERO, ..WIDE }).await;
+        // Written within this second, hence not older than now.
+        assert!(keep.delete("me", "r39").await);
+        assert!(!keep.delete("me", "r39").await);
+    }
+}

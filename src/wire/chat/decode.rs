@@ -1,0 +1,736 @@
+//! An answer of chat completions, read to events.
+//!
+//! Owns the order of blocks that chunks only imply: reasoning, text and calls
+//! open where they begin and close where something else does. Refuses to repair
+//! a broken call. Invariant: every block that opens is closed before the one
+//! [`Event::Finish`], and no more than [`CALLS_MAX`] calls are kept.
+//!
+//! Sources: OpenAI API reference, "The chat completion chunk object"; the fields
+//! of DeepSeek and vLLM (`reasoning_content`, `stop_reason`), OpenRouter
+//! (`reasoning`, `reasoning_details`), Mistral (`content` as a list) and
+//! Perplexity (`search_results`) by their own references.
+
+mod calls;
+
+use super::chunk::{UsageWire, finish, not_a_chunk};
+use super::seal::{Detail, ENCRYPTED, SUMMARY, TEXT, is_encrypted};
+use super::whole::chunks_of_whole;
+use crate::domain::usage::Usage;
+use crate::wire::canon::{Block, Citation, Delta, Event};
+use crate::wire::facts::Finish;
+use crate::wire::sse::SseFrame;
+use calls::Calls;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// Calls of one answer.
+const CALLS_MAX: usize = 1024;
+/// Sources that a provider names beside its answer; Perplexity names some ten.
+const SOURCES_MAX: usize = 64;
+
+/// Reads one stream; one choice of it, the first.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    started: bool,
+    /// The number of the next block.
+    next: u32,
+    /// The block that text goes into.
+    open: Option<(u32, Kind)>,
+    calls: Calls,
+    /// Reasoning was told in a plain field, without details.
+    plain: bool,
+    /// Characters of all texts, and how many there were when the open text began.
+    chars: u64,
+    text_start: u64,
+    usage: Option<Usage>,
+    sources: Option<Box<RawValue>>,
+    finished: bool,
+}
+
+/// What is told piece by piece.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Text,
+    Refusal,
+    Reasoning {
+        /// A seal came: what follows is another block.
+        sealed: bool,
+    },
+}
+
+/// Reads an unstreamed answer.
+///
+/// # Errors
+/// A sentence saying why it is not an answer of this dialect.
+pub fn decode_whole(body: &[u8]) -> Result<Vec<Event>, String> {
+    let frames = chunks_of_whole(body, true);
+    if frames.is_empty() {
+        return Err("the answer has no choices".to_owned());
+    }
+    let (mut decoder, mut events) = (Decoder::default(), Vec::new());
+    for frame in &frames {
+        decoder.push(frame, &mut events)?;
+    }
+    Ok(events)
+}
+
+impl Decoder {
+    /// Takes one frame and appends what it says to `out`.
+    ///
+    /// # Errors
+    /// A sentence saying why it is not a chunk of this dialect. It quotes nothing.
+    pub fn push(&mut self, frame: &SseFrame, out: &mut Vec<Event>) -> Result<(), String> {
+        if frame.data == "[DONE]" {
+            return Ok(());
+        }
+        let chunk: Chunk<'_> = serde_json::from_slice(&frame.data).map_err(|error| not_a_chunk(&error))?;
+        if chunk.error.is_some() {
+            return Err("a frame holds an error".to_owned());
+        }
+        self.start(&chunk, out);
+        if let Some(usage) = chunk.usage {
+            self.usage(usage.into(), out);
+        }
+        if let Some(sources) = chunk.search_results.or(chunk.citations) {
+            self.sources = Some(sources.to_owned());
+        }
+        for choice in chunk.choices.unwrap_or_default() {
+            if choice.index == 0 && !self.finished {
+                self.choice(&choice, out)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Some servers send a frame without an id before the first.
+    fn start(&mut self, chunk: &Chunk<'_>, out: &mut Vec<Event>) {
+        let told = |raw: Option<&RawValue>| raw.and_then(string).unwrap_or_default();
+        let id = told(chunk.id.filter(|_| !self.started));
+        if self.started || (id.is_empty() && chunk.choices.as_ref().is_none_or(Vec::is_empty)) {
+            return;
+        }
+        self.started = true;
+        self.calls.name_after(&id);
+        out.push(Event::Start { id, model: told(chunk.model) });
+    }
+
+    /// A split report fills up, a cumulative one grows: the larger count is the later one.
+    fn usage(&mut self, told: Usage, out: &mut Vec<Event>) {
+        let known = self.usage.unwrap_or_default();
+        let usage = Usage {
+            input: known.input.max(told.input),
+            output: known.output.max(told.output),
+            cached_input: known.cached_input.max(told.cached_input),
+            reasoning: known.reasoning.max(told.reasoning),
+            estimated: false,
+        };
+        if self.usage != Some(usage) {
+            self.usage = Some(usage);
+            out.push(Event::Usage(usage));
+        }
+    }
+
+    fn choice(&mut self, choice: &Choice<'_>, out: &mut Vec<Event>) -> Result<(), String> {
+        if let Some(delta) = &choice.delta {
+            self.reasoning(delta, out);
+            if let Some(content) = delta.content {
+                self.content(content, out);
+            }
+            if let Some(refusal) = delta.refusal.and_then(string) {
+                self.say(Kind::Refusal, refusal, out);
+            }
+            if let Some(raw) = delta.tool_calls {
+                let calls: Vec<calls::Piece<'_>> = serde_json::from_str(raw.get()).map_err(|e| not_a_chunk(&e))?;
+                for piece in calls {
+                    self.call(piece, out)?;
+                }
+            }
+            if let Some(raw) = delta.function_call {
+                let function = serde_json::from_str(raw.get()).map_err(|error| not_a_chunk(&error))?;
+                self.call(calls::Piece::legacy(function), out)?;
+            }
+            if let Some(raw) = delta.annotations {
+                self.annotations(raw, out);
+            }
+        }
+        // The legacy completion shape that some servers mix in.
+        if let Some(text) = choice.text.and_then(string) {
+            self.say(Kind::Text, text, out);
+        }
+        match choice.finish_reason.and_then(string).filter(|reason| !reason.is_empty()) {
+            Some(reason) => self.finish(finish(&reason), choice.stop_reason.and_then(string), out),
+            None => Ok(()),
+        }
+    }
+
+    /// A text, or a list of parts as Mistral's reasoning models write it.
+    fn content(&mut self, raw: &RawValue, out: &mut Vec<Event>) {
+        if let Some(text) = string(raw) {
+            return self.say(Kind::Text, text, out);
+        }
+        for part in serde_json::from_str::<Vec<ContentPart>>(raw.get()).unwrap_or_default() {
+            match part {
+                ContentPart { text: Some(text), .. } => self.say(Kind::Text, text, out),
+                ContentPart { thinking: Some(thinking), .. } => {
+                    for text in thinking.into_iter().filter_map(|part| part.text) {
+                        self.say(Kind::Reasoning { sealed: false }, text, out);
+                    }
+                }
+                ContentPart { .. } => {}
+            }
+        }
+    }
+
+    /// The same reasoning may stand in several fields: it is taken once. The details
+    /// know which seal is over which text; where their text comes only after it was
+    /// told, the seals alone are new.
+    fn reasoning(&mut self, delta: &DeltaWire<'_>, out: &mut Vec<Event>) {
+        let details = delta.reasoning_details.map(|raw| serde_json::from_str::<Vec<Detail>>(raw.get()));
+        let details = details.and_then(Result::ok).unwrap_or_default();
+        let is_filled = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+        let detailed =
+            !self.plain && details.iter().any(|detail| is_filled(&detail.text) || is_filled(&detail.summary));
+        let plain = [delta.reasoning_content, delta.reasoning];
+        let plain = plain.into_iter().flatten().filter_map(string).find(|text| !text.is_empty());
+        if let Some(text) = plain.filter(|_| !detailed) {
+            self.plain = true;
+            self.say(Kind::Reasoning { sealed: false }, text, out);
+        }
+        for detail in details {
+            let (text, seal) = match detail.r#type.as_str() {
+                TEXT => (detail.text, detail.signature),
+                SUMMARY => (detail.summary, None),
+                ENCRYPTED => {
+                    self.sealed(detail.data, detail.format.as_deref(), out);
+                    continue;
+                }
+                _ => continue,
+            };
+            if let Some(text) = text.filter(|_| detailed) {
+                self.say(Kind::Reasoning { sealed: false }, text, out);
+            }
+            if let Some(seal) = seal.filter(|seal| !seal.is_empty()) {
+                self.seal(seal, out);
+            }
+        }
+    }
+
+    /// The seal of the reasoning that is open, or of one that was never shown.
+    fn seal(&mut self, seal: String, out: &mut Vec<Event>) {
+        let block = match self.open {
+            Some((block, Kind::Reasoning { sealed: false })) => block,
+            _ => self.begin(Kind::Reasoning { sealed: false }, out),
+        };
+        self.open = Some((block, Kind::Reasoning { sealed: true }));
+        out.push(Event::Delta { block, delta: Delta::Seal(seal) });
+    }
+
+    fn sealed(&mut self, data: Option<String>, format: Option<&str>, out: &mut Vec<Event>) {
+        let Some(data) = data.filter(|data| !data.is_empty()) else { return };
+        let is_open = matches!(self.open, Some((_, Kind::Reasoning { sealed: false })));
+        if is_open && is_encrypted(&data, format) {
+            return self.seal(data, out);
+        }
+        self.close(out);
+        let block = self.number();
+        out.push(Event::Open { block, kind: Block::Sealed });
+        out.push(Event::Delta { block, delta: Delta::Seal(data) });
+        out.push(Event::Close { block });
+    }
+
+    fn say(&mut self, kind: Kind, text: String, out: &mut Vec<Event>) {
+        if text.is_empty() {
+            return;
+        }
+        let block = match self.open {
+            Some((block, open)) if open == kind => block,
+            _ => self.begin(kind, out),
+        };
+        if kind == Kind::Text {
+            self.chars += text.chars().count() as u64;
+        }
+        out.push(Event::Delta { block, delta: Delta::Text(text) });
+    }
+
+    fn begin(&mut self, kind: Kind, out: &mut Vec<Event>) -> u32 {
+        self.close(out);
+        self.calls.close_complete(out);
+        let block = self.number();
+        let opened = match kind {
+            Kind::Text => Block::Text,
+            Kind::Refusal => Block::Refusal,
+            Kind::Reasoning { .. } => Block::Reasoning,
+        };
+        self.text_start = self.chars;
+        self.open = Some((block, kind));
+        out.push(Event::Open { block, kind: opened });
+        block
+    }
+
+    fn close(&mut self, out: &mut Vec<Event>) {
+        if let Some((block, _)) = self.open.take() {
+            out.push(Event::Close { block });
+        }
+    }
+
+    fn number(&mut self) -> u32 {
+        let block = self.next;
+        self.next += 1;
+        block
+    }
+
+    fn call(&mut self, piece: calls::Piece<'_>, out: &mut Vec<Event>) -> Result<(), String> {
+        let place = self.calls.place_of(&piece);
+        if place.is_none() {
+            self.close(out);
+            self.calls.close_complete(out);
+        }
+        self.calls.take(place, piece, &mut self.next, out)
+    }
+
+    fn annotations(&mut self, raw: &RawValue, out: &mut Vec<Event>) {
+        #[derive(Deserialize)]
+        struct Annotation {
+            url_citation: UrlCitation,
+        }
+        #[derive(Deserialize)]
+        struct UrlCitation {
+            url: Option<String>,
+            title: Option<String>,
+            content: Option<String>,
+            start_index: Option<u64>,
+            end_index: Option<u64>,
+        }
+        for raw in serde_json::from_str::<Vec<&RawValue>>(raw.get()).unwrap_or_default() {
+            // Kinds that are not known cite no page.
+            let Ok(Annotation { url_citation: cited }) = serde_json::from_str(raw.get()) else { continue };
+            let block = self.text_block(out);
+            let moved = |index: u64| index.saturating_sub(self.text_start);
+            let citation = Citation {
+                url: cited.url,
+                title: cited.title,
+                quote: cited.content,
+                span: cited.start_index.zip(cited.end_index).map(|(from, to)| (moved(from), moved(to))),
+                native: None,
+            };
+            out.push(Event::Delta { block, delta: Delta::Citation(citation) });
+        }
+    }
+
+    fn text_block(&mut self, out: &mut Vec<Event>) -> u32 {
+        match self.open {
+            Some((block, Kind::Text)) => block,
+            _ => self.begin(Kind::Text, out),
+        }
+    }
+
+    /// Pages that were read for the answer, without a place in it.
+    fn cite_sources(&mut self, out: &mut Vec<Event>) {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Source {
+            Url(String),
+            Page { url: String, title: Option<String> },
+        }
+        let Some(raw) = self.sources.take().filter(|_| self.chars > 0) else { return };
+        for source in serde_json::from_str::<Vec<Source>>(raw.get()).unwrap_or_default().into_iter().take(SOURCES_MAX) {
+            let (url, title) = match source {
+                Source::Url(url) => (url, None),
+                Source::Page { url, title } => (url, title),
+            };
+            let block = self.text_block(out);
+            let citation = Citation { url: Some(url), title, ..Citation::default() };
+            out.push(Event::Delta { block, delta: Delta::Citation(citation) });
+        }
+    }
+
+    fn finish(&mut self, told: Finish, stop: Option<String>, out: &mut Vec<Event>) -> Result<(), String> {
+        self.cite_sources(out);
+        self.close(out);
+        let made_calls = self.calls.finish(&mut self.next, out)?;
+        // A forced call ends with `stop` (OpenAI API reference, `tool_choice`), and some
+        // servers say so of every call: who waits for `tool_calls` would run none of them.
+        let finish = match told {
+            Finish::Stop if made_calls => Finish::ToolCalls,
+            Finish::ToolCalls if !made_calls => Finish::Stop,
+            told => told,
+        };
+        self.finished = true;
+        out.push(Event::Finish { finish, stop_sequence: stop.filter(|_| finish == Finish::Stop) });
+        Ok(())
+    }
+}
+
+/// The value, if it is a string.
+fn string(raw: &RawValue) -> Option<String> {
+    raw.get().starts_with('"').then(|| serde_json::from_str(raw.get()).ok()).flatten()
+}
+
+#[derive(Deserialize)]
+struct Chunk<'a> {
+    #[serde(borrow, default)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    model: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    choices: Option<Vec<Choice<'a>>>,
+    #[serde(default)]
+    usage: Option<UsageWire>,
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    citations: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    search_results: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Choice<'a> {
+    #[serde(default)]
+    index: u32,
+    #[serde(borrow, default)]
+    delta: Option<DeltaWire<'a>>,
+    #[serde(borrow, default)]
+    finish_reason: Option<&'a RawValue>,
+    /// The stop sequence that was met (vLLM).
+    #[serde(borrow, default)]
+    stop_reason: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    text: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct DeltaWire<'a> {
+    #[serde(borrow, default)]
+    content: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    refusal: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    reasoning_content: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    reasoning: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    reasoning_details: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    tool_calls: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    function_call: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    annotations: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct ContentPart {
+    text: Option<String>,
+    thinking: Option<Vec<ThinkingPart>>,
+}
+
+#[derive(Deserialize)]
+struct ThinkingPart {
+    text: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::round::decode;
+    use super::*;
+    use bytes::Bytes;
+
+    /// A stream from its payloads, one a line.
+    fn frames(lines: &str) -> Vec<SseFrame> {
+        let payloads = lines.lines().map(str::trim).filter(|line| !line.is_empty());
+        payloads.map(|line| SseFrame { event: None, data: Bytes::copy_from_slice(line.as_bytes()) }).collect()
+    }
+
+    /// Deltas of one choice as a stream that ends with this reason.
+    fn deltas(deltas: &[&str], finish: &str) -> Vec<SseFrame> {
+        let mut lines = String::new();
+        for delta in deltas {
+            lines += &format!("{{\"id\":\"a\",\"model\":\"m\",\"choices\":[{{\"index\":0,\"delta\":{delta}}}]}}\n");
+        }
+        lines += &format!(
+            "{{\"id\":\"a\",\"choices\":[{{\"index\":0,\"delta\":{{}},\"finish_reason\":\"{finish}\"}}]}}\n[DONE]"
+        );
+        frames(&lines)
+    }
+
+    /// The events in few words.
+    fn told(frames: &[SseFrame]) -> String {
+        let word = |event: &Event| match event {
+            Event::Start { id, model } => format!("start {id} {model}"),
+            Event::Open { block, kind: Block::Call { id, name, custom } } => {
+                format!("{block}={}{name}#{id}", if *custom { "custom " } else { "" })
+            }
+            Event::Open { block, kind } => format!("{block}={kind:?}"),
+            Event::Delta { block, delta: Delta::Citation(citation) } => {
+                format!("{block}@{}{:?}", citation.url.clone().unwrap_or_default(), citation.span)
+            }
+            Event::Delta { block, delta: Delta::Seal(seal) } => format!("{block}!{seal}"),
+            Event::Delta { block, delta: Delta::Text(text) | Delta::Arguments(text) } => format!("{block}+{text}"),
+            Event::Close { block } => format!("{block}."),
+            Event::Usage(usage) => format!("usage {}/{}", usage.input, usage.output),
+            Event::Finish { finish, stop_sequence } => {
+                format!("{finish:?}{}", stop_sequence.clone().unwrap_or_default())
+            }
+        };
+        decode(frames).iter().map(word).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Streams in the form that each vendor documents or sends, and what they tell,
+    /// an event a line.
+    #[test]
+    fn the_streams_of_vendors_tell_what_is_written_beside_them() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/wire/chat");
+        let mut streams = 0;
+        for entry in std::fs::read_dir(folder).expect("the folder") {
+            let path = entry.expect("an entry").path();
+            if path.extension().is_none_or(|kind| kind != "sse") {
+                continue;
+            }
+            streams += 1;
+            let mut frames = Vec::new();
+            let mut reading = crate::wire::sse::SseDecoder::new(1 << 20);
+            reading.push(&std::fs::read(&path).expect("a stream"), &mut frames).expect("small frames");
+            for frame in frames.iter().filter(|frame| frame.data != "[DONE]") {
+                super::super::read_chunk(&frame.data).expect("what the clocks read as a chunk");
+            }
+            let expected = std::fs::read_to_string(path.with_extension("events")).expect("what it tells");
+            let expected = expected.lines().collect::<Vec<_>>().join(" ");
+            assert_eq!(told(&frames), expected, "{}", path.display());
+        }
+        assert_eq!(streams, 8);
+    }
+
+    #[test]
+    fn openais_stream_is_read_as_it_is_recorded() {
+        let stream = frames(
+            r#"
+            {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"gpt-4o","choices":[{"index":0,"delta":{"role":"assistant","content":"","refusal":null},"logprobs":null,"finish_reason":null}],"usage":null}
+            {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"gpt-4o","choices":[{"index":0,"delta":{"content":"Hel"},"finish_reason":null}],"usage":null}
+            {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"gpt-4o","choices":[{"index":0,"delta":{"content":"lo"},"finish_reason":null}],"usage":null}
+            {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"gpt-4o","choices":[{"index":0,"delta":{},"finish_reason":"stop"}],"usage":null}
+            {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"gpt-4o","choices":[],"usage":{"prompt_tokens":9,"completion_tokens":2,"total_tokens":11,"prompt_tokens_details":{"cached_tokens":4}}}
+            [DONE]"#,
+        );
+        assert_eq!(told(&stream), "start chatcmpl-1 gpt-4o 0=Text 0+Hel 0+lo 0. Stop usage 9/2");
+    }
+
+    #[test]
+    fn calls_open_with_their_whole_name_and_close_when_they_are_complete() {
+        let call = |index: &str, id: &str, name: &str, arguments: &str| {
+            format!(
+                r#"{{"tool_calls":[{{{index}"id":"{id}","type":"function","function":{{"name":"{name}","arguments":"{arguments}"}}}}]}}"#
+            )
+        };
+        for (pieces, expected) in [
+            // As OpenAI streams two calls behind a text; the forced `stop` means calls.
+            (
+                vec![
+                    r#"{"content":"a"}"#.to_owned(),
+                    call(r#""index":0,"#, "c0", "f", ""),
+                    call(r#""index":0,"#, "", "", "{}"),
+                    call(r#""index":1,"#, "c1", "g", "{"),
+                    call(r#""index":1,"#, "", "", "}"),
+                ],
+                "0=Text 0+a 0. 1=f#c0 1+{} 1. 2=g#c1 2+{ 2+} 2. ToolCalls",
+            ),
+            // Interleaved.
+            (
+                vec![
+                    call(r#""index":0,"#, "c0", "f", "{"),
+                    call(r#""index":1,"#, "c1", "g", "["),
+                    call(r#""index":0,"#, "", "", "}"),
+                    r#"{"content":"t"}"#.to_owned(),
+                    call(r#""index":1,"#, "", "", "]"),
+                ],
+                "0=f#c0 0+{ 1=g#c1 1+[ 0+} 0. 2=Text 2+t 1+] 2. 1. ToolCalls",
+            ),
+            // A name in pieces, an id that is missing, no arguments at all.
+            (
+                vec![call(r#""index":0,"#, "", "get_", ""), call(r#""index":0,"#, "", "time", "")],
+                "0=get_time#call_a_0 0. ToolCalls",
+            ),
+            // One index for all, or none, and an id for each (Gemini, Ollama).
+            (
+                vec![call(r#""index":0,"#, "x", "f", "{}"), call(r#""index":0,"#, "y", "f", "{}")],
+                "0=f#x 0+{} 0. 1=f#y 1+{} 1. ToolCalls",
+            ),
+            (vec![call("", "x", "f", "{}"), call("", "y", "g", "{}")], "0=f#x 0+{} 0. 1=g#y 1+{} 1. ToolCalls"),
+            (vec![call("", "x", "f", "{"), call("", "", "", "}")], "0=f#x 0+{ 0+} 0. ToolCalls"),
+            // Free text, which is never complete before the end.
+            (
+                vec![
+                    r#"{"tool_calls":[{"index":0,"id":"c","type":"custom","custom":{"name":"p","input":"{}"}}]}"#
+                        .to_owned(),
+                    r#"{"content":"t"}"#.to_owned(),
+                    r#"{"tool_calls":[{"index":0,"custom":{"input":" more"}}]}"#.to_owned(),
+                ],
+                "0=custom p#c 0+{} 1=Text 1+t 0+ more 1. 0. ToolCalls",
+            ),
+            // The legacy form; arguments that are no string.
+            (
+                vec![
+                    r#"{"function_call":{"name":"f","arguments":""}}"#.to_owned(),
+                    r#"{"function_call":{"arguments":{"a":1}}}"#.to_owned(),
+                ],
+                r#"0=f#call_a_0 0+{"a":1} 0. ToolCalls"#,
+            ),
+        ] {
+            let pieces: Vec<&str> = pieces.iter().map(String::as_str).collect();
+            assert_eq!(told(&deltas(&pieces, "stop")), format!("start a m {expected}"));
+        }
+        assert!(told(&deltas(&[r#"{"content":"a"}"#], "tool_calls")).ends_with("Stop"));
+    }
+
+    #[test]
+    fn reasoning_of_any_vendor_is_told_once_with_its_seals() {
+        for (pieces, expected) in [
+            (vec![r#"{"reasoning_content":"r"}"#, r#"{"content":"a"}"#], "0=Reasoning 0+r 0. 1=Text 1+a 1."),
+            (vec![r#"{"reasoning":"r","reasoning_content":"r"}"#], "0=Reasoning 0+r 0."),
+            // OpenRouter of a Claude model: text twice, then the signature, then the answer.
+            (
+                vec![
+                    r#"{"content":"","reasoning":"r","reasoning_details":[{"type":"reasoning.text","text":"r","index":0}]}"#,
+                    r#"{"content":"","reasoning_details":[{"type":"reasoning.text","signature":"sig","index":0}]}"#,
+                    r#"{"content":"","reasoning_details":[{"type":"reasoning.encrypted","data":"Eo","format":"anthropic-claude-v1"}]}"#,
+                    r#"{"content":"a"}"#,
+                ],
+                "0=Reasoning 0+r 0!sig 0. 1=Sealed 1!Eo 1. 2=Text 2+a 2.",
+            ),
+            // OpenRouter of an OpenAI model: the encrypted reasoning seals its summary.
+            (
+                vec![
+                    r#"{"reasoning":"s","reasoning_details":[{"type":"reasoning.summary","summary":"s"}]}"#,
+                    r#"{"reasoning_details":[{"type":"reasoning.encrypted","data":"gAAAAABx"}]}"#,
+                ],
+                "0=Reasoning 0+s 0!gAAAAABx 0.",
+            ),
+            // Ours: the details come when the block is closed.
+            (
+                vec![
+                    r#"{"reasoning_content":"r"}"#,
+                    r#"{"reasoning_details":[{"type":"reasoning.text","text":"r","signature":"sig"}]}"#,
+                ],
+                "0=Reasoning 0+r 0!sig 0.",
+            ),
+            // Mistral's list.
+            (
+                vec![
+                    r#"{"content":[{"type":"thinking","thinking":[{"type":"text","text":"r"}]},{"type":"text","text":"a"}]}"#,
+                ],
+                "0=Reasoning 0+r 0. 1=Text 1+a 1.",
+            ),
+            (vec![r#"{"refusal":"no"}"#], "0=Refusal 0+no 0."),
+        ] {
+            assert_eq!(told(&deltas(&pieces, "stop")), format!("start a m {expected} Stop"));
+        }
+    }
+
+    #[test]
+    fn citations_count_from_the_text_that_they_stand_in() {
+        let cited =
+            r#"{"annotations":[{"type":"url_citation","url_citation":{"url":"u","start_index":3,"end_index":5}}]}"#;
+        let call = r#"{"tool_calls":[{"index":0,"id":"c","function":{"name":"f","arguments":"{}"}}]}"#;
+        let pieces = [r#"{"content":"äbc"}"#, call, r#"{"content":"de"}"#, cited];
+        assert_eq!(
+            told(&deltas(&pieces, "stop")),
+            "start a m 0=Text 0+äbc 0. 1=f#c 1+{} 1. 2=Text 2+de 2@uSome((0, 2)) 2. ToolCalls"
+        );
+    }
+
+    #[test]
+    fn odd_servers_are_understood() {
+        // A first frame without an id (Azure), the stop sequence (vLLM), another choice, usage
+        // that grows, words behind the finish, sources beside the answer (Perplexity).
+        let stream = frames(
+            r#"
+            {"id":"","choices":[],"prompt_filter_results":[]}
+            {"id":7,"choices":[{"index":1,"delta":{"content":"other"}},{"index":0,"delta":{"content":"a"}}],"usage":{"prompt_tokens":3,"completion_tokens":1}}
+            {"choices":[{"index":0,"delta":{"content":"b"},"finish_reason":"stop","stop_reason":"END"}],"usage":{"prompt_tokens":0,"completion_tokens":2},"search_results":[{"url":"u","title":"t"}]}
+            {"choices":[{"index":0,"delta":{"content":"late"},"finish_reason":"stop"}]}"#,
+        );
+        assert_eq!(told(&stream), "start   usage 3/1 0=Text 0+a usage 3/2 0+b 0@uNone 0. StopEND");
+        let whole =
+            decode_whole(br#"{"id":"w","model":"m","choices":[{"message":{"content":"a","tool_calls":["odd"]}}]}"#);
+        assert!(whole.is_err());
+    }
+
+    #[test]
+    fn a_whole_answer_is_read_as_its_stream() {
+        let events = decode_whole(
+            br#"{"id":"w","object":"chat.completion","model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"a",
+                "annotations":[],"tool_calls":[{"id":"c","type":"function","function":{"name":"f","arguments":"{}"}}]},"finish_reason":"tool_calls"}],
+                "usage":{"prompt_tokens":1,"completion_tokens":2}}"#,
+        )
+        .expect("an answer");
+        assert_eq!(events.len(), 9);
+        assert_eq!(events[0], Event::Start { id: "w".into(), model: "m".into() });
+        assert!(matches!(events.last(), Some(Event::Usage(_))));
+    }
+
+    #[test]
+    fn broken_answers_are_refused_without_quoting_them() {
+        let one = |text: &str| {
+            let mut decoder = Decoder::default();
+            let mut out = Vec::new();
+            frames(text).iter().try_for_each(|frame| decoder.push(frame, &mut out)).expect_err(text)
+        };
+        let delta = |delta: &str| format!(r#"{{"id":"a","choices":[{{"index":0,"delta":{delta}}}]}}"#);
+        for text in [
+            r#"{"choices":"secret"}"#.to_owned(),
+            r#"{"error":{"message":"secret"}}"#.to_owned(),
+            delta(r#"{"tool_calls":"secret"}"#),
+            // Arguments of nothing.
+            delta(r#"{"tool_calls":[{"index":0,"function":{"arguments":"secret"}}]}"#),
+            delta(&format!(r#"{{"tool_calls":[{{"index":0,"function":{{"name":"{}"}}}}]}}"#, "secret".repeat(200))),
+            format!("[{}]", "[".repeat(100_000)),
+        ] {
+            assert!(!one(&text).contains("secret"));
+        }
+        let ended = [
+            r#"{"tool_calls":[{"index":0,"id":"c","function":{"name":"f","arguments":"{}"}}]}"#,
+            r#"{"content":"secret"}"#,
+            r#"{"tool_calls":[{"index":0,"function":{"arguments":"secret"}}]}"#,
+        ];
+        assert_eq!(one(&ended.map(delta).join("\n")), "a call goes on after its end");
+        let calls: Vec<String> = (0..=CALLS_MAX).map(|index| format!(r#"{{"index":{index}}}"#)).collect();
+        assert!(one(&delta(&format!(r#"{{"tool_calls":[{}]}}"#, calls.join(",")))).contains("more than 1024 calls"));
+        assert!(decode_whole(br#"{"choices":"secret"}"#).is_err());
+        assert!(decode_whole(b"secret").is_err());
+    }
+
+    /// What a value is made into.
+    const SWAPS: [&str; 12] =
+        ["null", "7", "-1", "\"x\"", "[]", "{}", "[[]]", "1e400", "true", "[null]", "{\"a\":{}}", ""];
+
+    #[test]
+    fn no_mutation_of_a_stream_makes_it_panic() {
+        let stream = deltas(
+            &[
+                r#"{"content":"a","reasoning":"r","reasoning_details":[{"type":"reasoning.text","text":"r","index":0}]}"#,
+                r#"{"tool_calls":[{"index":0,"id":"c","type":"function","function":{"name":"f","arguments":"{}"}}]}"#,
+                r#"{"annotations":[{"type":"url_citation","url_citation":{"url":"u","start_index":3,"end_index":5}}]}"#,
+            ],
+            "stop",
+        );
+        let mut rng = fastrand::Rng::with_seed(7);
+        for _ in 0..20_000 {
+            let (mut decoder, mut out) = (Decoder::default(), Vec::new());
+            for frame in &stream {
+                let mut text = String::from_utf8(frame.data.to_vec()).expect("text");
+                if rng.bool() {
+                    // A value, or any other piece, is another one.
+                    let starts: Vec<usize> = text.match_indices([':', '[', ',']).map(|(at, _)| at + 1).collect();
+                    let from = if starts.is_empty() { 0 } else { starts[rng.usize(..starts.len())] };
+                    let to = text[from..].find([',', '}', ']']).map_or(text.len(), |end| from + end);
+                    text.replace_range(from..to, SWAPS[rng.usize(..SWAPS.len())]);
+                }
+                let frame = SseFrame { event: None, data: Bytes::from(text) };
+                let _ = decoder.push(&frame, &mut out);
+                let _ = decode_whole(&frame.data);
+            }
+            let finishes = out.iter().filter(|event| matches!(event, Event::Finish { .. })).count();
+            assert!(finishes <= 1);
+        }
+    }
+}

@@ -1,0 +1,382 @@
+//! Seals over reasoning: what only its maker can make, and checks.
+//!
+//! Owns finding them in requests and answers, their hashes, and taking sealed
+//! reasoning out of a request. Refuses to know who made which (`gateway`).
+//! Invariants: no seal and no text of reasoning is kept, only hashes; all else
+//! in a request stays the bytes it came in.
+
+use super::dialect::Dialect;
+use super::request::Fields;
+use super::sse::SseFrame;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use sha2::{Digest as _, Sha256};
+
+/// A seal's hash: the first half of its SHA-256.
+pub type SealHash = [u8; 16];
+
+/// A signature that comes in pieces is collected up to this; no vendor's is that long.
+const SEAL_BYTES_MAX: usize = 1 << 20;
+
+/// A request without some of its reasoning.
+#[derive(Debug)]
+pub struct Stripped {
+    pub fields: Vec<(String, Box<RawValue>)>,
+    /// Blocks or items that were taken out.
+    pub removed: usize,
+    /// Thinking was switched off, because the turn that goes on lost its own.
+    pub thinking_off: bool,
+}
+
+fn hash(seal: &str) -> SealHash {
+    let digest = Sha256::digest(seal.as_bytes());
+    digest[..16].try_into().expect("a digest has 32 bytes")
+}
+
+/// What of a block or an item says whether it is reasoning, and whose.
+#[derive(Deserialize)]
+struct Peek<'a> {
+    #[serde(borrow, default)]
+    r#type: Option<std::borrow::Cow<'a, str>>,
+    #[serde(borrow, default)]
+    signature: Option<std::borrow::Cow<'a, str>>,
+    #[serde(borrow, default)]
+    data: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    encrypted_content: Option<std::borrow::Cow<'a, str>>,
+}
+
+enum Kind {
+    /// Not reasoning.
+    Other,
+    Unsealed,
+    Sealed(SealHash),
+}
+
+/// Reads a block of a message, or an item of a response.
+fn kind(raw: &RawValue) -> Kind {
+    let Ok(peek) = serde_json::from_str::<Peek<'_>>(raw.get()) else { return Kind::Other };
+    let seal = match peek.r#type.as_deref() {
+        Some("thinking") => peek.signature,
+        Some("redacted_thinking") => peek.data.and_then(|data| serde_json::from_str(data.get()).ok()),
+        Some("reasoning") => peek.encrypted_content,
+        _ => return Kind::Other,
+    };
+    seal.filter(|seal| !seal.is_empty()).map_or(Kind::Unsealed, |seal| Kind::Sealed(hash(&seal)))
+}
+
+/// Takes reasoning out of the history of a request. `goes` is asked for each
+/// sealed piece. Reasoning of a message without any seal goes too: no vendor that signs takes
+/// it back; an item without one is known to its maker by its id and stays, unless
+/// `all` is to go. `None`: nothing goes.
+pub fn strip(
+    dialect: Dialect,
+    fields: &[(String, Box<RawValue>)],
+    all: bool,
+    goes: &dyn Fn(&SealHash) -> bool,
+) -> Option<Stripped> {
+    let name = match dialect {
+        Dialect::Messages | Dialect::CountTokens => "messages",
+        Dialect::Responses => "input",
+        Dialect::Chat | Dialect::Completions | Dialect::Embeddings => return None,
+    };
+    let place = fields.iter().position(|(key, _)| key == name)?;
+    let list = &fields[place].1;
+    if memchr::memmem::find(list.get().as_bytes(), b"think").is_none()
+        && memchr::memmem::find(list.get().as_bytes(), b"reasoning").is_none()
+    {
+        // Nearly every request.
+        return None;
+    }
+    let entries: Vec<Box<RawValue>> = serde_json::from_str(list.get()).ok()?;
+    let gone = |raw: &RawValue| match kind(raw) {
+        Kind::Other => false,
+        Kind::Unsealed => all || dialect.is_anthropics(),
+        Kind::Sealed(seal) => all || goes(&seal),
+    };
+    let (kept, removed) =
+        if dialect.is_anthropics() { strip_turns(entries, &gone) } else { strip_items(entries, &gone) };
+    if removed == 0 {
+        return None;
+    }
+    let mut fields = fields.to_vec();
+    fields[place].1 = serde_json::value::to_raw_value(&kept).ok()?;
+    let thinking_off = dialect.is_anthropics() && resumes_without_thinking(&kept) && switch_thinking_off(&mut fields);
+    Some(Stripped { fields, removed, thinking_off })
+}
+
+/// Turns of messages without such blocks; a turn that nothing is left of is gone.
+fn strip_turns(turns: Vec<Box<RawValue>>, gone: &dyn Fn(&RawValue) -> bool) -> (Vec<Box<RawValue>>, usize) {
+    let mut removed = 0;
+    let mut kept = Vec::with_capacity(turns.len());
+    for turn in turns {
+        let Ok(Fields(mut fields)) = serde_json::from_str::<Fields>(turn.get()) else {
+            kept.push(turn);
+            continue;
+        };
+        let Some((_, content)) = fields.iter_mut().find(|(key, _)| key == "content") else {
+            kept.push(turn);
+            continue;
+        };
+        let Ok(blocks) = serde_json::from_str::<Vec<Box<RawValue>>>(content.get()) else {
+            kept.push(turn);
+            continue;
+        };
+        let before = blocks.len();
+        let left: Vec<Box<RawValue>> = blocks.into_iter().filter(|block| !gone(block)).collect();
+        if left.len() == before {
+            kept.push(turn);
+            continue;
+        }
+        removed += before - left.len();
+        if !left.is_empty() {
+            *content = serde_json::value::to_raw_value(&left).expect("a list of JSON is JSON");
+            kept.push(Fields(fields).to_raw());
+        }
+    }
+    (kept, removed)
+}
+
+/// Items of a response without such ones. What the same answer said besides loses
+/// its id: the vendor looks up by it the reasoning that belongs there.
+fn strip_items(items: Vec<Box<RawValue>>, gone: &dyn Fn(&RawValue) -> bool) -> (Vec<Box<RawValue>>, usize) {
+    #[derive(Deserialize)]
+    struct Made<'a> {
+        #[serde(borrow, default)]
+        r#type: Option<&'a str>,
+        #[serde(borrow, default)]
+        role: Option<&'a str>,
+    }
+    let mut removed = 0;
+    let mut follows = false;
+    let mut kept = Vec::with_capacity(items.len());
+    for item in items {
+        if gone(&item) {
+            removed += 1;
+            follows = true;
+            continue;
+        }
+        let made = serde_json::from_str::<Made<'_>>(item.get()).ok();
+        let of_answer = made.is_some_and(|made| {
+            made.role == Some("assistant") || made.r#type.is_some_and(|kind| kind.ends_with("_call"))
+        });
+        follows &= of_answer;
+        if follows && let Ok(Fields(mut fields)) = serde_json::from_str::<Fields>(item.get()) {
+            fields.retain(|(key, _)| key != "id");
+            kept.push(Fields(fields).to_raw());
+            continue;
+        }
+        kept.push(item);
+    }
+    (kept, removed)
+}
+
+/// Whether the last answer called tools, its results are what comes now, and no
+/// thinking leads it: with thinking on, Anthropic refuses that ("Expected
+/// `thinking` or `redacted_thinking`, but found `tool_use`").
+fn resumes_without_thinking(turns: &[Box<RawValue>]) -> bool {
+    #[derive(Deserialize)]
+    struct Turn<'a> {
+        #[serde(borrow, default)]
+        role: Option<&'a str>,
+        #[serde(borrow, default)]
+        content: Option<&'a RawValue>,
+    }
+    let last = turns.iter().rev().filter_map(|turn| serde_json::from_str::<Turn<'_>>(turn.get()).ok());
+    let Some(answer) = last.into_iter().find(|turn| turn.role == Some("assistant")) else { return false };
+    let blocks = answer.content.and_then(|content| serde_json::from_str::<Vec<Peek<'_>>>(content.get()).ok());
+    blocks.is_some_and(|blocks| {
+        let is = |block: &Peek<'_>, kind: &str| block.r#type.as_deref() == Some(kind);
+        blocks.iter().any(|block| is(block, "tool_use"))
+            && !blocks.first().is_some_and(|block| is(block, "thinking") || is(block, "redacted_thinking"))
+    })
+}
+
+fn switch_thinking_off(fields: &mut [(String, Box<RawValue>)]) -> bool {
+    let Some((_, thinking)) = fields.iter_mut().find(|(key, _)| key == "thinking") else { return false };
+    let enabled =
+        serde_json::from_str::<Peek<'_>>(thinking.get()).is_ok_and(|peek| peek.r#type.as_deref() == Some("enabled"));
+    if enabled {
+        *thinking = RawValue::from_string("{\"type\":\"disabled\"}".to_owned()).expect("valid JSON");
+    }
+    enabled
+}
+
+/// Watches the frames of one answer for seals.
+#[derive(Debug, Default)]
+pub struct SealWatch {
+    /// Pieces of a signature (messages).
+    pieces: String,
+}
+
+impl SealWatch {
+    /// The seal that this frame completes.
+    pub fn frame(&mut self, dialect: Dialect, frame: &SseFrame) -> Option<SealHash> {
+        match dialect {
+            Dialect::Messages => self.message(&frame.data),
+            Dialect::Responses => {
+                memchr::memmem::find(&frame.data, b"encrypted_content")?;
+                item_done(&frame.data)
+            }
+            Dialect::Chat | Dialect::Completions | Dialect::Embeddings | Dialect::CountTokens => None,
+        }
+    }
+
+    fn message(&mut self, data: &[u8]) -> Option<SealHash> {
+        #[derive(Deserialize)]
+        struct Frame<'a> {
+            #[serde(borrow, default)]
+            content_block: Option<&'a RawValue>,
+            #[serde(borrow, default)]
+            delta: Option<Peek<'a>>,
+        }
+        if !self.pieces.is_empty() && memchr::memmem::find(data, b"content_block_stop").is_some() {
+            return Some(hash(&std::mem::take(&mut self.pieces)));
+        }
+        if memchr::memmem::find(data, b"signature_delta").is_none()
+            && memchr::memmem::find(data, b"redacted_thinking").is_none()
+        {
+            return None;
+        }
+        let frame: Frame<'_> = serde_json::from_slice(data).ok()?;
+        if let Some(piece) = frame.delta.and_then(|delta| delta.signature)
+            && self.pieces.len() + piece.len() <= SEAL_BYTES_MAX
+        {
+            self.pieces.push_str(&piece);
+        }
+        frame.content_block.and_then(sealed)
+    }
+}
+
+/// The seal of an item that an event says is done.
+fn item_done(data: &[u8]) -> Option<SealHash> {
+    #[derive(Deserialize)]
+    struct Done<'a> {
+        r#type: &'a str,
+        #[serde(borrow)]
+        item: &'a RawValue,
+    }
+    let done: Done<'_> = serde_json::from_slice(data).ok()?;
+    sealed(done.item).filter(|_| done.r#type == "response.output_item.done")
+}
+
+fn sealed(raw: &RawValue) -> Option<SealHash> {
+    match kind(raw) {
+        Kind::Sealed(seal) => Some(seal),
+        Kind::Other | Kind::Unsealed => None,
+    }
+}
+
+/// The seals of a whole answer.
+#[must_use]
+pub fn in_whole(dialect: Dialect, body: &[u8]) -> Vec<SealHash> {
+    #[derive(Deserialize)]
+    struct Whole {
+        #[serde(default)]
+        content: Vec<Box<RawValue>>,
+        #[serde(default)]
+        output: Vec<Box<RawValue>>,
+    }
+    if !matches!(dialect, Dialect::Messages | Dialect::Responses) {
+        return Vec::new();
+    }
+    let Ok(whole) = serde_json::from_slice::<Whole>(body) else { return Vec::new() };
+    whole.content.iter().chain(&whole.output).filter_map(|raw| sealed(raw)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use serde_json::{Value, json};
+
+    fn stripped(dialect: Dialect, body: &Value, all: bool, foreign: &[&str]) -> Option<(Value, usize, bool)> {
+        let Fields(fields) = serde_json::from_str(&body.to_string()).expect("an object");
+        let foreign: Vec<SealHash> = foreign.iter().map(|seal| hash(seal)).collect();
+        let stripped = strip(dialect, &fields, all, &|seal| foreign.contains(seal))?;
+        let value = serde_json::from_str(Fields(stripped.fields).to_raw().get()).expect("JSON");
+        Some((value, stripped.removed, stripped.thinking_off))
+    }
+
+    fn history(first: &Value) -> Value {
+        json!({"model": "m", "thinking": {"type": "enabled", "budget_tokens": 2000}, "messages": [
+            {"role": "user", "content": "hi"},
+            {"role": "assistant", "content": [first, {"type": "tool_use", "id": "a", "name": "f", "input": {"n": 1.0}}]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "a", "content": "1"}]}
+        ]})
+    }
+
+    #[test]
+    fn anothers_thinking_goes_and_ones_own_stays() {
+        let body = history(&json!({"type": "thinking", "thinking": "hm", "signature": "s1"}));
+        assert_eq!(stripped(Dialect::Messages, &body, false, &["s2"]), None);
+        let (value, removed, off) = stripped(Dialect::Messages, &body, false, &["s1"]).expect("stripped");
+        assert_eq!((removed, off), (1, true), "a call that goes on needs its thinking, or none at all");
+        assert_eq!(
+            value["messages"][1]["content"],
+            json!([{"type": "tool_use", "id": "a", "name": "f", "input": {"n": 1.0}}])
+        );
+        assert_eq!(value["thinking"], json!({"type": "disabled"}));
+        let redacted = history(&json!({"type": "redacted_thinking", "data": "d1"}));
+        assert!(stripped(Dialect::Messages, &redacted, false, &["d1"]).is_some());
+        assert_eq!(stripped(Dialect::Messages, &redacted, false, &[]), None);
+        assert!(stripped(Dialect::Messages, &redacted, true, &[]).is_some());
+    }
+
+    #[test]
+    fn thinking_without_a_signature_goes_to_nobody_who_signs() {
+        for unsigned in [
+            json!({"type": "thinking", "thinking": "hm", "signature": ""}),
+            json!({"type": "thinking", "thinking": "hm"}),
+        ] {
+            assert!(stripped(Dialect::Messages, &history(&unsigned), false, &[]).is_some());
+        }
+    }
+
+    #[test]
+    fn a_turn_of_nothing_but_anothers_thinking_is_gone() {
+        let body = json!({"messages": [{"role": "assistant", "content": [{"type": "thinking", "thinking": "x", "signature": "s"}]},
+            {"role": "user", "content": "go on"}]});
+        let (value, ..) = stripped(Dialect::Messages, &body, false, &["s"]).expect("stripped");
+        assert_eq!(value["messages"], json!([{"role": "user", "content": "go on"}]));
+    }
+
+    #[test]
+    fn items_of_the_same_answer_lose_their_ids_with_its_reasoning() {
+        let body = json!({"input": [
+            {"role": "user", "content": "hi"},
+            {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "e1"},
+            {"type": "function_call", "id": "fc_1", "call_id": "c", "name": "f", "arguments": "{}"},
+            {"type": "function_call_output", "call_id": "c", "output": "1"},
+            {"type": "message", "id": "msg_2", "role": "assistant", "content": []}
+        ]});
+        assert_eq!(stripped(Dialect::Responses, &body, false, &["e2"]), None);
+        let (value, removed, _) = stripped(Dialect::Responses, &body, false, &["e1"]).expect("stripped");
+        assert_eq!(removed, 1);
+        assert_eq!(value["input"][1], json!({"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}));
+        assert_eq!(value["input"][3]["id"], "msg_2");
+        let by_id = json!({"input": [{"type": "reasoning", "id": "rs_1", "summary": []}]});
+        assert_eq!(stripped(Dialect::Responses, &by_id, false, &[]), None, "its maker knows it by its id");
+        assert!(stripped(Dialect::Responses, &by_id, true, &[]).is_some());
+    }
+
+    #[test]
+    fn seals_are_seen_in_frames_and_whole_answers() {
+        let frame = |value: Value| SseFrame { event: None, data: Bytes::from(value.to_string()) };
+        let mut watch = SealWatch::default();
+        for piece in ["ab", "cd"] {
+            let delta = json!({"type": "content_block_delta", "index": 0, "delta": {"type": "signature_delta", "signature": piece}});
+            assert_eq!(watch.frame(Dialect::Messages, &frame(delta)), None);
+        }
+        let stop = json!({"type": "content_block_stop", "index": 0});
+        assert_eq!(watch.frame(Dialect::Messages, &frame(stop.clone())), Some(hash("abcd")));
+        assert_eq!(watch.frame(Dialect::Messages, &frame(stop)), None);
+        let redacted = json!({"type": "content_block_start", "index": 1, "content_block": {"type": "redacted_thinking", "data": "zz"}});
+        assert_eq!(watch.frame(Dialect::Messages, &frame(redacted)), Some(hash("zz")));
+        let item = json!({"type": "reasoning", "encrypted_content": "ee"});
+        let done = json!({"type": "response.output_item.done", "item": item});
+        assert_eq!(watch.frame(Dialect::Responses, &frame(done)), Some(hash("ee")));
+        let whole = json!({"output": [item, {"type": "message"}]}).to_string();
+        assert_eq!(in_whole(Dialect::Responses, whole.as_bytes()), [hash("ee")]);
+    }
+}

@@ -1,0 +1,159 @@
+//! From one dialect to another.
+//!
+//! Owns the way through the canonical model. Refuses to know targets. Invariant:
+//! what one of the two cannot say is named, never left out in silence.
+
+use super::canon::{Conversation, Encoded, Event, Loss, ReplyContext, Unsayable, WriteFor};
+use super::dialect::Dialect;
+use super::request::Invalid;
+use super::sse::SseFrame;
+use super::{chat, messages, responses};
+use serde_json::value::RawValue;
+
+/// A request's top level, in the canonical model.
+///
+/// # Errors
+/// [`Invalid`] where a field cannot be understood.
+///
+/// # Panics
+/// For what is no conversation; nobody asks for that.
+pub fn read_request(
+    dialect: Dialect,
+    fields: &[(String, Box<RawValue>)],
+) -> Result<(Conversation, Vec<Loss>), Invalid> {
+    match dialect {
+        Dialect::Chat => chat::read_request(fields),
+        Dialect::Messages => messages::read_request(fields),
+        Dialect::Responses => responses::read_request(fields),
+        Dialect::Completions | Dialect::Embeddings | Dialect::CountTokens => {
+            unreachable!("only conversations are translated")
+        }
+    }
+}
+
+/// A conversation as the body of a request.
+///
+/// # Errors
+/// [`Unsayable`] names what this dialect cannot put at all.
+///
+/// # Panics
+/// For what is no conversation; nobody asks for that.
+pub fn write_request(dialect: Dialect, conversation: &Conversation, whom: &WriteFor<'_>) -> Result<Encoded, Unsayable> {
+    match dialect {
+        Dialect::Chat => chat::write_request(conversation, whom),
+        Dialect::Messages => messages::write_request(conversation, whom),
+        Dialect::Responses => responses::write_request(conversation, whom),
+        Dialect::Completions | Dialect::Embeddings | Dialect::CountTokens => {
+            unreachable!("only conversations are translated")
+        }
+    }
+}
+
+/// Turns the answer of a target into the dialect of a client, frame by frame.
+#[derive(Debug)]
+pub struct Translator {
+    from: From,
+    to: To,
+    events: Vec<Event>,
+}
+
+#[derive(Debug)]
+enum From {
+    Chat(Box<chat::Decoder>),
+    Messages(Box<messages::Decoder>),
+    Responses(Box<responses::Decoder>),
+}
+
+#[derive(Debug)]
+enum To {
+    Chat(Box<chat::Encoder>),
+    Messages(Box<messages::Encoder>),
+    Responses(Box<responses::Encoder>),
+}
+
+impl Translator {
+    /// # Panics
+    /// For what is no conversation; nobody asks for that.
+    #[must_use]
+    pub fn new(from: Dialect, to: Dialect, context: ReplyContext) -> Self {
+        let from = match from {
+            Dialect::Chat => From::Chat(Box::default()),
+            Dialect::Messages => From::Messages(Box::default()),
+            Dialect::Responses => From::Responses(Box::default()),
+            Dialect::Completions | Dialect::Embeddings | Dialect::CountTokens => {
+                unreachable!("only conversations are translated")
+            }
+        };
+        let to = match to {
+            Dialect::Chat => To::Chat(Box::new(chat::Encoder::new(context))),
+            Dialect::Messages => To::Messages(Box::new(messages::Encoder::new(context))),
+            Dialect::Responses => To::Responses(Box::new(responses::Encoder::new(context))),
+            Dialect::Completions | Dialect::Embeddings | Dialect::CountTokens => {
+                unreachable!("only conversations are translated")
+            }
+        };
+        Self { from, to, events: Vec::new() }
+    }
+
+    /// Takes a frame and appends what it becomes.
+    ///
+    /// # Errors
+    /// A sentence saying why it is not a frame of the target's dialect.
+    pub fn push(&mut self, frame: &SseFrame, out: &mut Vec<SseFrame>) -> Result<(), String> {
+        match &mut self.from {
+            From::Chat(decoder) => decoder.push(frame, &mut self.events)?,
+            From::Messages(decoder) => decoder.push(frame, &mut self.events)?,
+            From::Responses(decoder) => decoder.push(frame, &mut self.events)?,
+        }
+        self.write(out);
+        Ok(())
+    }
+
+    /// The answer ended well: appends what closes it.
+    pub fn end(&mut self, out: &mut Vec<SseFrame>) {
+        match &mut self.to {
+            To::Chat(encoder) => encoder.end(out),
+            To::Messages(encoder) => encoder.end(out),
+            To::Responses(encoder) => encoder.end(out),
+        }
+    }
+
+    /// A whole answer as the frames of a stream, its end included.
+    ///
+    /// # Errors
+    /// A sentence saying why it is not an answer of the target's dialect.
+    pub fn whole(mut self, body: &[u8]) -> Result<Vec<SseFrame>, String> {
+        self.events = match &self.from {
+            From::Chat(_) => chat::decode_whole(body)?,
+            From::Messages(_) => messages::decode_whole(body)?,
+            From::Responses(_) => responses::decode_whole(body)?,
+        };
+        let mut out = Vec::new();
+        self.write(&mut out);
+        self.end(&mut out);
+        Ok(out)
+    }
+
+    /// What of the answer the client's dialect could not say.
+    #[must_use]
+    pub fn losses(&self) -> &[Loss] {
+        match &self.to {
+            To::Chat(encoder) => encoder.losses(),
+            To::Messages(encoder) => encoder.losses(),
+            To::Responses(encoder) => encoder.losses(),
+        }
+    }
+
+    fn write(&mut self, out: &mut Vec<SseFrame>) {
+        for event in self.events.drain(..) {
+            match &mut self.to {
+                To::Chat(encoder) => encoder.push(&event, out),
+                To::Messages(encoder) => encoder.push(&event, out),
+                To::Responses(encoder) => encoder.push(&event, out),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod crossing;

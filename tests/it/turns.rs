@@ -1,0 +1,192 @@
+//! The next turn: the client sends back a history that several providers wrote.
+
+use crate::support::{Client, House, Tongue};
+use serde_json::{Value, json};
+use tautline::sim::{Sim, SimSettings, answer_text};
+
+const PROMPT: &str = "why do ropes go slack?";
+
+/// A second vendor, who signs in its own way.
+async fn other_vendor() -> Sim {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    Sim::start(listener, SimSettings { signing: "another vendor".to_owned(), ..SimSettings::default() })
+}
+
+/// `first` on the house's simulator, `second` on the other vendor's, one route over both.
+fn two(other: &Sim, api: &str, first: &str, second: &str) -> String {
+    let more = "max_output_tokens = 4000";
+    format!(
+        "[providers.only-{api}-2]\ndialect = \"sim\"\nbase_url = \"{}\"\nmodels = [\"two-*\"]\napis = [\"{api}\"]\n\
+         [targets.first]\nprovider = \"only-{api}\"\nmodel = \"sim?{first}\"\n{more}\n\
+         [targets.second]\nprovider = \"only-{api}-2\"\nmodel = \"sim?{second}\"\n{more}\n\
+         [routes.m]\ntargets = [\"first\", \"second\"]\n[routes.one]\ntargets = [\"first\"]\n[routes.two]\ntargets = [\"second\"]\n",
+        other.base_url()
+    )
+}
+
+fn thinking(stream: bool) -> Value {
+    json!({"model": "m", "max_tokens": 4000, "stream": stream, "thinking": {"type": "enabled", "budget_tokens": 1024},
+        "messages": [{"role": "user", "content": PROMPT}]})
+}
+
+/// Asks, demands a good answer, and hands back what it was and who gave it.
+async fn turn(house: &House, tongue: Tongue, body: &Value) -> (Value, String, Option<String>) {
+    let mut response = tongue.post(house.addr, &[], body).await;
+    let answer = response.json().await;
+    assert_eq!(response.status, 200, "{answer}");
+    let header = |name: &str| response.header(name).map(str::to_owned);
+    (answer, header("x-tautline-target").expect("a target"), header("x-tautline-warning"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_recovered_primary_is_not_shown_the_thinking_that_its_fallback_signed() {
+    let other = other_vendor().await;
+    let config = two(&other, "messages", "reasoning=4&fault=status_503&first=1", "reasoning=4");
+    let house = House::start("same_target_retries = 0", &config).await;
+    let mut body = thinking(false);
+    let (first, by, _) = turn(&house, Tongue::Messages, &body).await;
+    assert_eq!((by.as_str(), &first["content"][0]["type"]), ("second", &json!("thinking")), "{first}");
+    for ask in ["and then?", "and after that?", "and last?"] {
+        let turns = body["messages"].as_array_mut().expect("turns");
+        turns.push(json!({"role": "assistant", "content": first["content"]}));
+        turns.push(json!({"role": "user", "content": ask}));
+        let (answer, by, warning) = turn(&house, Tongue::Messages, &body).await;
+        assert_eq!(by, "first", "{answer}");
+        assert!(warning.expect("a warning").contains("dropped reasoning of another provider"));
+        let record = house.newest_of(1).await;
+        assert_eq!((record.outcome.as_str(), record.attempts.len()), ("ok", 1), "it was never sent");
+    }
+    // Its own maker gets it back whole.
+    body["model"] = json!("two");
+    let (_, by, warning) = turn(&house, Tongue::Messages, &body).await;
+    assert_eq!((by.as_str(), warning), ("second", None));
+    let seen = other.seen().pop().expect("asked");
+    assert!(seen.body["messages"].to_string().contains("\"signature\""), "{}", seen.body);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_signature_that_nobody_remembers_is_tried_and_then_left_out_at_the_same_target() {
+    let other = other_vendor().await;
+    let config = two(&other, "messages", "reasoning=4", "reasoning=4");
+    let house = House::start("", &config).await;
+    let direct = |body: &Value| {
+        let mut body = body.clone();
+        body["model"] = json!("sim?reasoning=4");
+        async move { Tongue::Messages.post(other.addr(), &[], &body).await.json().await }
+    };
+    let mut body = thinking(false);
+    let foreign = direct(&body).await;
+    let turns = body["messages"].as_array_mut().expect("turns");
+    turns.push(json!({"role": "assistant", "content": foreign["content"]}));
+    turns.push(json!({"role": "user", "content": "and then?"}));
+    let mut response = Tongue::Messages.post(house.addr, &[], &body).await;
+    let answer = response.json().await;
+    assert_eq!((response.status, response.header("x-tautline-target")), (200, Some("first")), "{answer}");
+    let record = house.record_of(&response).await;
+    let attempts: Vec<_> =
+        record.attempts.iter().map(|one| (one.target.as_str(), one.cause.as_str(), one.side.as_str())).collect();
+    assert_eq!(attempts, [("first", "unsupported_by_target", "caller_config"), ("first", "none", "none")]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn encrypted_reasoning_goes_to_its_maker_alone() {
+    let other = other_vendor().await;
+    let config = two(&other, "responses", "reasoning=4&fault=status_503&first=1", "reasoning=4");
+    let house = House::start("same_target_retries = 0", &config).await;
+    let mut body = json!({"model": "m", "store": false, "include": ["reasoning.encrypted_content"],
+        "input": [{"role": "user", "content": PROMPT}]});
+    let (first, by, _) = turn(&house, Tongue::Responses, &body).await;
+    assert_eq!(by, "second");
+    assert!(first["output"][0]["encrypted_content"].is_string(), "{first}");
+    let items = body["input"].as_array_mut().expect("items");
+    items.extend(first["output"].as_array().expect("output").iter().cloned());
+    items.push(json!({"role": "user", "content": "and then?"}));
+    let (_, by, warning) = turn(&house, Tongue::Responses, &body).await;
+    assert_eq!(by, "first");
+    assert!(warning.expect("a warning").contains("dropped reasoning of another provider"));
+    body["model"] = json!("two");
+    let (_, by, warning) = turn(&house, Tongue::Responses, &body).await;
+    assert_eq!((by.as_str(), warning), ("second", None));
+}
+
+/// One conversation over `previous_response_id`.
+async fn ask(house: &House, model: &str, input: &str, previous: Option<&str>) -> (u16, Value, Option<String>) {
+    let mut body = json!({"model": model, "input": input});
+    if let Some(previous) = previous {
+        body["previous_response_id"] = json!(previous);
+    }
+    let mut response = Tongue::Responses.post(house.addr, &[], &body).await;
+    let answer = response.json().await;
+    (response.status, answer, response.header("x-tautline-target").map(str::to_owned))
+}
+
+fn id(answer: &Value) -> &str {
+    answer["id"].as_str().expect("an id")
+}
+
+fn text(answer: &Value) -> String {
+    Tongue::Responses.whole(answer).text
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_response_goes_on_at_its_maker_and_elsewhere_with_all_that_was_said() {
+    let config = format!(
+        "{}{}[routes.m]\ntargets = [\"only-responses\", \"only-chat\"]\n[routes.chat]\ntargets = [\"only-chat\"]\n",
+        Tongue::Responses.target("tokens=9", ""),
+        Tongue::Chat.target("tokens=9", ""),
+    );
+    let house = House::start("", &config).await;
+    let (status, first, by) = ask(&house, "m", "one", None).await;
+    assert_eq!((status, by.as_deref()), (200, Some("only-responses")), "{first}");
+    let (status, second, by) = ask(&house, "m", "two", Some(id(&first))).await;
+    assert_eq!((status, by.as_deref()), (200, Some("only-responses")), "{second}");
+    let seen = house.sim.seen().pop().expect("asked");
+    assert_eq!(seen.body["previous_response_id"], first["id"], "its maker needs no more");
+    assert_eq!(seen.body["input"], "two");
+    // Elsewhere the whole conversation goes along, and on from there as well.
+    let (status, third, by) = ask(&house, "chat", "three", Some(id(&second))).await;
+    assert_eq!((status, by.as_deref()), (200, Some("only-chat")), "{third}");
+    assert_eq!(text(&third), answer_text("three", 9));
+    let (status, fourth, by) = ask(&house, "m", "four", Some(id(&third))).await;
+    assert_eq!((status, by.as_deref()), (200, Some("only-responses")), "{fourth}");
+    let seen = house.sim.seen().pop().expect("asked");
+    assert!(seen.body["previous_response_id"].is_null(), "{}", seen.body);
+    let said = seen.body["input"].to_string();
+    for words in ["one", "two", "three", "four", &answer_text("one", 9), &answer_text("three", 9)] {
+        assert!(said.contains(serde_json::to_string(words).expect("text").trim_matches('"')), "{words}: {said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_response_that_is_gone_or_was_not_to_be_kept_is_said_to_be() {
+    let config = format!("{}[routes.chat]\ntargets = [\"only-chat\"]\n", Tongue::Chat.target("tokens=9", ""));
+    let house = House::start("", &config).await;
+    let (status, error, _) = ask(&house, "chat", "on", Some("resp_nobody")).await;
+    assert_eq!((status, &error["error"]["code"]), (400, &json!("previous_response_not_found")), "{error}");
+    assert_eq!(error["error"]["param"], "previous_response_id");
+    let mut body = json!({"model": "chat", "input": "one", "store": false});
+    let answer = Tongue::Responses.post(house.addr, &[], &body).await.json().await;
+    body["previous_response_id"] = answer["id"].clone();
+    let (status, error, _) = ask(&house, "chat", "on", answer["id"].as_str()).await;
+    assert_eq!((status, &error["error"]["code"]), (400, &json!("previous_response_not_found")), "{error}");
+    assert!(Client::connect(house.addr).await.request("GET", "/healthz", &[], b"").await.status == 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_its_maker_forgot_is_sent_whole() {
+    let config = format!("{}[routes.m]\ntargets = [\"only-responses\"]\n", Tongue::Responses.target("tokens=9", ""));
+    let house = House::start("", &config).await;
+    let (_, first, _) = ask(&house, "m", "one", None).await;
+    let gone = Client::connect(house.sim.addr()).await;
+    let path = format!("/v1/responses/{}", id(&first));
+    assert_eq!(gone.request("DELETE", &path, &[], b"").await.status, 200);
+    let mut response = Tongue::Responses
+        .post(house.addr, &[], &json!({"model": "m", "input": "two", "previous_response_id": first["id"]}))
+        .await;
+    let answer = response.json().await;
+    assert_eq!(response.status, 200, "{answer}");
+    assert_eq!(text(&answer), answer_text("two", 9));
+    let record = house.record_of(&response).await;
+    assert_eq!(record.attempts.len(), 2);
+    assert!(house.sim.seen().pop().expect("asked").body["input"].to_string().contains("one"));
+}
