@@ -12,6 +12,8 @@
 
 #[path = "gateway/client.rs"]
 mod client;
+#[path = "gateway/dialects.rs"]
+mod dialects;
 #[path = "gateway/micro.rs"]
 mod micro;
 #[path = "gateway/subject.rs"]
@@ -31,7 +33,7 @@ use upstream::{IDLE_FRAMES, PACED_FRAMES, UNPACED_FRAMES};
 const USAGE: &str = "cargo bench --bench gateway -- [--rounds N] [--quick] [--only CASE] [--against PROGRAM]
   --rounds N   interleaved rounds (5)
   --quick      some seconds in all: shows that it runs, measures nothing
-  --only CASE  1k, 4k, assembled, rate, paced, unpaced, idle or micro
+  --only CASE  1k, 4k, assembled, rate, paced, unpaced, idle, dialects or micro
   --against PROGRAM  another build of tautline, measured in the same rounds";
 
 /// Built beside this bench.
@@ -136,10 +138,13 @@ fn main() {
     let chosen = |name: &str| only.as_deref().is_none_or(|only| only == name);
     let mut report = Map::new();
     let cases: Vec<Case> = CASES.into_iter().filter(|case| chosen(case.name())).collect();
-    assert!(!cases.is_empty() || chosen("micro"), "no such case\n{USAGE}");
+    assert!(!cases.is_empty() || chosen("micro") || chosen("dialects"), "no such case\n{USAGE}");
     if !cases.is_empty() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         report = runtime.block_on(rounds(&cases, &scale));
+    }
+    if chosen("dialects") {
+        report.insert("dialects".to_owned(), dialects::run(has("--quick")));
     }
     if chosen("micro") {
         report.insert("micro_ns".to_owned(), micro::run(has("--quick")));

@@ -23,7 +23,7 @@ use crate::gateway::journal::ErrorAnswer;
 use crate::gateway::lifecycle::Stage;
 use crate::gateway::passage::{Errand, Request, pass};
 use crate::gateway::recall::{self, Part, recall};
-use crate::gateway::relay::{ReplyHeaders, relay};
+use crate::gateway::relay::{ReplyHeaders, as_answer, relay};
 use crate::gateway::settings::{Passage, RouteKind};
 use crate::gateway::settle::{Asker, Open, Opening, fixed_answer, ms};
 use crate::gateway::state::Gateway;
@@ -79,7 +79,7 @@ impl App for Door {
             Malformed::TooManyHeaders(max) => Observation::TooLarge { what: "header lines", limit: max as u64 },
         };
         let Some(session) = head else {
-            let ErrorAnswer { status, headers, body } =
+            let ErrorAnswer { status, headers, body, .. } =
                 fixed_answer(&classify(&Evidence::at_door(observation, 0)), stranger());
             return Answer { status, headers, body };
         };
@@ -305,10 +305,8 @@ impl Door {
 
 /// The answer of an exchange that is over.
 async fn answer(session: &mut Session, reply: &ReplyHeaders, answer: ErrorAnswer) {
-    let mut headers = reply.base();
-    headers.extend(answer.headers);
     // The record is settled: a client that left misses nothing.
-    let _ = session.answer(Answer { status: answer.status, headers, body: answer.body }).await;
+    let _ = session.answer(as_answer(answer, reply.base())).await;
 }
 
 /// A request to go on by WebSocket (RFC 6455, section 4.1). Other upgrades are offers, and not taken.
@@ -325,7 +323,7 @@ fn stranger() -> Asker {
 /// A refusal that is no exchange.
 fn refusal(observation: Observation, dialect: Dialect) -> Answer {
     let asker = Asker { dialect, ..stranger() };
-    let ErrorAnswer { status, headers, body } = fixed_answer(&classify(&Evidence::at_door(observation, 0)), asker);
+    let ErrorAnswer { status, headers, body, .. } = fixed_answer(&classify(&Evidence::at_door(observation, 0)), asker);
     Answer { status, headers, body }
 }
 

@@ -22,7 +22,7 @@ use crate::gateway::lifecycle::Running;
 use crate::gateway::makers::Maker;
 use crate::gateway::plan::{Itinerary, Step, plan};
 use crate::gateway::settings::{Auth, Settings};
-use crate::gateway::settle::{Asker, Open, fixed_answer, ms};
+use crate::gateway::settle::{Asker, Open, fixed_answer, ms, told_in_stream};
 use crate::gateway::state::Gateway;
 use crate::wire::dialect::Dialect;
 use bytes::Bytes;
@@ -168,7 +168,7 @@ fn estimate(open: Open, tokens: u64) -> ErrorAnswer {
         (http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json")),
         (http::HeaderName::from_static("x-tautline-warning"), http::HeaderValue::from_static(WARNING)),
     ];
-    ErrorAnswer { status: 200, headers, body: Bytes::from(format!("{{\"input_tokens\":{tokens}}}")) }
+    ErrorAnswer { status: 200, headers, body: Bytes::from(format!("{{\"input_tokens\":{tokens}}}")), in_stream: None }
 }
 
 /// Settles a refusal at our door or in plan and makes its answer.
@@ -181,6 +181,7 @@ pub fn refuse_as(open: Open, observation: Observation, status: Option<u16>) -> E
     let failure = open.classify_here(observation);
     let mut answer = fixed_answer(&failure, open.asker);
     answer.status = status.unwrap_or(answer.status);
+    answer.in_stream = told_in_stream(&open.record, open.asker, &failure, &answer);
     let outcome = crate::domain::record::Outcome::Refused;
     open.settle(outcome, answer.status, Some(&failure));
     answer

@@ -91,7 +91,7 @@ pub async fn take(gateway: &Gateway, admitted: &Admitted, open: Open) -> ErrorAn
             });
             open.settle(Outcome::Ok, 200, None);
             let headers = vec![(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
-            ErrorAnswer { status: 200, headers, body: Bytes::from(body.to_string()) }
+            ErrorAnswer { status: 200, headers, body: Bytes::from(body.to_string()), in_stream: None }
         }
         Err(NotTaken::Said(observation)) => refuse_as(open, observation, None),
         Err(NotTaken::Unknown(id)) => {

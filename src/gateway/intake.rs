@@ -64,8 +64,7 @@ impl Request {
     /// A field that cannot be understood, though a target of the client's own
     /// dialect may.
     pub fn conversation(&self) -> Result<(&Conversation, Vec<Loss>), Observation> {
-        let fields = if self.chain.is_some() { self.expanded() } else { self.asked.fields() };
-        let read = self.conversation.get_or_init(|| read_request(self.asked.dialect, fields));
+        let read = self.conversation.get_or_init(|| read_request(self.asked.dialect, self.whole()));
         match read {
             Ok((conversation, losses)) => Ok((conversation, losses.clone())),
             Err(invalid) => Err(Observation::Unsayable {
@@ -73,6 +72,12 @@ impl Request {
                 why: invalid.detail.clone(),
             }),
         }
+    }
+
+    /// The fields with all that was said before.
+    #[must_use]
+    pub fn whole(&self) -> &[(String, Box<RawValue>)] {
+        if self.chain.is_some() { self.expanded() } else { self.asked.fields() }
     }
 
     /// The whole conversation that it goes on from, and its own words.
@@ -170,7 +175,7 @@ pub fn intake(
         timeout_header(headers).map_err(|observation| refused(observation, named.route.as_str(), task.as_str()))?;
     let candidates = candidates(settings, catalog, on_demand, &named, &task, &asked.model)
         .map_err(|observation| refused(observation, named.route.as_str(), task.as_str()))?;
-    let mut needs = asked.particulars.needs.clone();
+    let mut needs = needs(&asked);
     // On a route that is not by task, a task only labels.
     let by_task = matches!(named.kind, RouteKind::ByTask { .. });
     if by_task && task.as_str() == "search" && !needs.contains(&Need::Web) {
@@ -205,6 +210,20 @@ struct Named<'a> {
     kind: &'a RouteKind,
     /// The suffix of `auto:NAME`.
     suffix: Option<&'a str>,
+}
+
+/// What a target must be able to do. Agents offer a web search in every request,
+/// beside tools of their own: who cannot search answers all the same, and is not
+/// offered it. It is needed where nothing else is on offer, where it is chosen, and
+/// in chat, whose models search whenever they are told of it.
+fn needs(asked: &Asked) -> Vec<Need> {
+    let mut needs = asked.particulars.needs.clone();
+    let may_choose = matches!(asked.dialect, Dialect::Messages | Dialect::Responses) && needs.contains(&Need::Tools);
+    let chosen = |(name, raw): &(String, Box<RawValue>)| name == "tool_choice" && raw.get().contains("web_search");
+    if may_choose && needs.contains(&Need::Web) && !asked.fields().iter().any(chosen) {
+        needs.retain(|need| *need != Need::Web);
+    }
+    needs
 }
 
 /// The route that a model name means: its own, a by-task route with a suffix,

@@ -52,6 +52,8 @@ pub struct ErrorAnswer {
     pub status: u16,
     pub headers: Vec<(http::HeaderName, http::HeaderValue)>,
     pub body: Bytes,
+    /// A whole stream with 200 that tells the same, where the vendor tells it so.
+    pub in_stream: Option<Bytes>,
 }
 
 /// What the response headers say at the moment they are sent.

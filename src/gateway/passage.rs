@@ -107,6 +107,7 @@ async fn carry(
     errand.open.record.stream = is_stream(&head.headers);
     let length = head.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     *begun = true;
+    session.write_through();
     session.begin(head.status, &headers, length).await.map_err(left)?;
     loop {
         let piece = tokio::select! {

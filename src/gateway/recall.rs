@@ -126,7 +126,8 @@ impl Told<'_> {
         };
         let state = State::of(&kept.response);
         match home {
-            Some(home) if wanted.stream || !state.is_terminal() => self.ask(home, asked, admitted, Some(kept)).await,
+            Some(home) if wanted.stream => self.ask(home, asked, admitted, None).await,
+            Some(home) if !state.is_terminal() => self.ask(home, asked, admitted, Some(kept)).await,
             _ if !wanted.stream => self.answer(Bytes::copy_from_slice(kept.response.text().as_bytes())).await,
             _ => {
                 if let Ok(frames) = replayed(&kept.response, &state, wanted.starting_after) {
@@ -210,7 +211,7 @@ impl Told<'_> {
                 gateway.kept.delete(&principal, &asked.id).await;
                 errand.done(200);
                 headers.push((CONTENT_TYPE, HeaderValue::from_static("application/json")));
-                ErrorAnswer { status: 200, headers: Vec::new(), body: gone }
+                ErrorAnswer { status: 200, headers: Vec::new(), body: gone, in_stream: None }
             }
             Ok(_) => errand.refused_whole(),
             Err(observation) => match errand.failed(observation) {

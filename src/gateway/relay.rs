@@ -300,9 +300,8 @@ impl Delivering<'_> {
     }
 
     async fn error(&mut self, answer: ErrorAnswer) -> Result<(), SendError> {
-        let mut headers = self.headers.with_facts(&self.reader);
-        headers.extend(answer.headers);
-        self.session.answer(Answer { status: answer.status, headers, body: answer.body }).await
+        let headers = self.headers.with_facts(&self.reader);
+        self.session.answer(as_answer(answer, headers)).await
     }
 
     /// The next batch, or silence until `due`; an error when the client left.
@@ -318,6 +317,20 @@ impl Delivering<'_> {
             batch = self.reader.batch(shows) => Ok(Wake::Batch(batch)),
             () = self.session.departed() => Err(SendError::Gone),
             () = silence => Ok(Wake::Silence),
+        }
+    }
+}
+
+/// An error as the whole answer; `headers` are those of the exchange.
+pub fn as_answer(error: ErrorAnswer, mut headers: Vec<(HeaderName, HeaderValue)>) -> Answer {
+    let ErrorAnswer { status, headers: own, body, in_stream } = error;
+    headers.extend(own);
+    match in_stream {
+        None => Answer { status, headers, body },
+        Some(body) => {
+            headers.retain(|(name, _)| *name != CONTENT_TYPE);
+            headers.push((CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8")));
+            Answer { status: 200, headers, body }
         }
     }
 }

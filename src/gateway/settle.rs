@@ -7,7 +7,7 @@
 
 mod error;
 
-pub use error::{Verdicts, error_answer, fixed_answer};
+pub use error::{Verdicts, error_answer, fixed_answer, told_in_stream};
 
 use crate::domain::deadline::{Clock, LimitSource};
 use crate::domain::failure::{Evidence, Failure, Observation, Phase, StallPoint, classify};

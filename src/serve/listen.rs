@@ -387,6 +387,7 @@ impl<A: App> Door<A> {
                 Err(why) => return why,
             };
             session.retires = retires;
+            session.meter = Some(Arc::clone(&meter));
             meter.lift();
             Box::pin(self.app.serve(&mut session)).await;
             let (kept, why) = Box::pin(session.end()).await;

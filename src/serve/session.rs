@@ -16,6 +16,7 @@ use pingora_core::{Error, ErrorType};
 use pingora_http::ResponseHeader;
 use std::future::Future;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -88,6 +89,8 @@ pub struct Session {
     awaits_continue: bool,
     /// From then on an answer is its connection's last.
     pub(super) retires: Option<Instant>,
+    /// Of an HTTP/1.1 connection.
+    pub(super) meter: Option<Arc<Meter>>,
     /// Why the connection ends, if it does.
     why: Closed,
 }
@@ -175,6 +178,7 @@ impl Session {
             broken: false,
             awaits_continue: false,
             retires: None,
+            meter: None,
             why: Closed::Done,
         };
         // Of HTTP/1.0 it is ignored, and without a body there is nothing to wait for (RFC 9110, section 10.1.1).
@@ -334,6 +338,14 @@ impl Session {
                 Some(Ok(Some(bytes))) if !keeps(bytes.len()) => return Err(BodyError::NoRoom),
                 Some(Ok(Some(bytes))) => body.extend_from_slice(&bytes),
             }
+        }
+    }
+
+    /// From here on each part of the answer goes out as it is sent. pingora flushes an answer of
+    /// known length at its end alone, which suits one that is there as a whole.
+    pub fn write_through(&mut self) {
+        if let Some(meter) = &self.meter {
+            meter.write_through();
         }
     }
 

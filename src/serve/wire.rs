@@ -51,11 +51,14 @@ pub(super) struct Meter {
     flood: Notify,
     /// Of what was handed over for writing, bytes that the system took.
     written: AtomicUsize,
+    /// Small writes are not gathered.
+    direct: AtomicBool,
 }
 
 impl Meter {
     /// A head begins: it may have this many bytes.
     pub(super) fn bound(&self, head_bytes_max: usize) {
+        self.direct.store(false, Ordering::Relaxed);
         // With one more it is known that it has not ended in time.
         self.left.store(head_bytes_max.saturating_add(1), Ordering::Relaxed);
     }
@@ -63,6 +66,11 @@ impl Meter {
     /// It has ended.
     pub(super) fn lift(&self) {
         self.left.store(FREE, Ordering::Relaxed);
+    }
+
+    /// Until the next head whatever is written goes out at once.
+    pub(super) fn write_through(&self) {
+        self.direct.store(true, Ordering::Relaxed);
     }
 
     /// The client sends no more, or the connection is broken.
@@ -159,6 +167,7 @@ impl Wire {
             flooded: AtomicBool::new(false),
             flood: Notify::new(),
             written: AtomicUsize::new(0),
+            direct: AtomicBool::new(false),
         };
         let meter = Arc::new(meter);
         let socket = SocketDigest::from_raw_fd(fd);
@@ -312,7 +321,7 @@ impl Gathered {
     }
 
     fn has_room(&self, more: usize) -> bool {
-        self.bytes.len() + more <= WRITE_BUFFER
+        self.bytes.len() + more <= WRITE_BUFFER && !self.meter.direct.load(Ordering::Relaxed)
     }
 }
 

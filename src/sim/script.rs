@@ -63,7 +63,9 @@ pub(super) struct Script {
     pub role_frames: usize,
     pub fault: Option<Fault>,
     pub after: u64,
-    /// The fault hits the first so many requests only.
+    /// The fault spares so many requests before it hits.
+    pub skip: u64,
+    /// The fault hits the first so many requests only, counted behind those that it spares.
     pub first: Option<u64>,
     pub p: f64,
     pub seed: u64,
@@ -100,6 +102,7 @@ impl Default for Script {
             role_frames: 1,
             fault: None,
             after: 0,
+            skip: 0,
             first: None,
             p: 1.0,
             seed: 0,
@@ -154,6 +157,7 @@ impl Script {
             "role_frames" => put(&mut self.role_frames, number(value, 10_000)),
             "fault" => put(&mut self.fault, fault(value).map(Some)),
             "after" => put(&mut self.after, number(value, u64::MAX)),
+            "skip" => put(&mut self.skip, number(value, u64::MAX)),
             "first" => put(&mut self.first, number(value, u64::MAX).map(Some)),
             "p" => put(&mut self.p, value.parse().ok().filter(|p| (0.0..=1.0).contains(p))),
             "seed" => put(&mut self.seed, number(value, u64::MAX)),
@@ -168,10 +172,10 @@ impl Script {
 
     /// Whether the fault hits the `ordinal`-th request (from 0) with this script.
     pub fn strikes(&self, ordinal: u64) -> bool {
-        let early = self.first.is_none_or(|first| ordinal < first);
+        let due = ordinal.checked_sub(self.skip).is_some_and(|place| self.first.is_none_or(|first| place < first));
         // A generator per request: the sequence does not depend on who asks when.
         let draw = || fastrand::Rng::with_seed(self.seed ^ ordinal.wrapping_mul(0x9E37_79B9_7F4A_7C15)).f64();
-        early && (self.p >= 1.0 || draw() < self.p)
+        due && (self.p >= 1.0 || draw() < self.p)
     }
 }
 
@@ -251,6 +255,8 @@ mod tests {
     fn a_fault_strikes_first_requests_or_by_a_repeatable_draw() {
         let script = Script::read("sim?fault=reset&first=2", None).expect("a valid script");
         assert_eq!([0, 1, 2, 3].map(|n| script.strikes(n)), [true, true, false, false]);
+        let script = Script::read("sim?fault=reset&skip=1&first=2", None).expect("a valid script");
+        assert_eq!([0, 1, 2, 3].map(|n| script.strikes(n)), [false, true, true, false]);
         let script = Script::read("sim?fault=reset&p=0.3&seed=7", None).expect("a valid script");
         let hits = (0..1000).filter(|n| script.strikes(*n)).count();
         assert!((200..400).contains(&hits), "{hits}");

@@ -1,8 +1,8 @@
 //! A scripted walk through tools, written in the prompt itself.
 //!
 //! Owns the lines `@sim call NAME {json arguments}` and `@sim say TEXT`; a tool that
-//! takes free text gets the rest of its line, or what that says as a JSON string,
-//! which may have several lines. Refuses to know dialects. Invariant: the step taken depends on the prompt, the number
+//! takes free text gets the rest of its line. Free text, said or given to a tool, is
+//! what that says as a JSON string, where it is one: so it may have several lines. Refuses to know dialects. Invariant: the step taken depends on the prompt, the number
 //! of turns with calls since it, and the tools on offer, hence an agent that
 //! resends its history is led through the same calls.
 
@@ -45,15 +45,14 @@ impl<'a> Walk<'a> {
     /// nothing, and where it asked for calls that are all made.
     pub fn step(&self, turns: usize, tools: &[Offered]) -> Option<Step> {
         let Some((name, arguments)) = self.calls.get(turns) else {
-            return self.say.map(|text| Step::Say(text.to_owned()));
+            return self.say.map(|text| Step::Say(free(text)));
         };
         let Some(tool) = tools.iter().find(|tool| tool.name == *name) else {
             return Some(Step::Say(format!("tool {name} was not offered")));
         };
         let arguments = if arguments.is_empty() && !tool.custom { "{}" } else { arguments };
         if tool.custom {
-            let text = serde_json::from_str::<String>(arguments);
-            return Some(Step::Call(tool.clone(), text.unwrap_or_else(|_| arguments.to_owned())));
+            return Some(Step::Call(tool.clone(), free(arguments)));
         }
         if serde_json::from_str::<serde_json::Map<_, _>>(arguments).is_ok() {
             Some(Step::Call(tool.clone(), arguments.to_owned()))
@@ -61,6 +60,11 @@ impl<'a> Walk<'a> {
             Some(Step::Say(format!("the arguments of tool {name} are no JSON object")))
         }
     }
+}
+
+/// The text of a JSON string, or the line as it is.
+fn free(line: &str) -> String {
+    serde_json::from_str(line).unwrap_or_else(|_| line.to_owned())
 }
 
 #[cfg(test)]
@@ -80,6 +84,9 @@ mod tests {
             Walk::read("@sim call raw \"a\\nb\"").step(0, &tools),
             Some(Step::Call(tools[1].clone(), "a\nb".to_owned()))
         );
+        let said = |line| Walk::read(line).step(0, &[]);
+        assert_eq!(said("@sim say \"a\\nb\""), Some(Step::Say("a\nb".to_owned())));
+        assert_eq!(said("@sim say \"a\" or b"), Some(Step::Say("\"a\" or b".to_owned())));
         assert_eq!(walk.step(0, &[]), Some(Step::Say("tool look was not offered".to_owned())));
     }
 

@@ -165,6 +165,7 @@ const fn may_stand_at(kind: RefusalKind, status: u16) -> bool {
         RefusalKind::RateLimited => status == 429,
         RefusalKind::Overloaded => status >= 500 || status == 429,
         RefusalKind::ModelNotFound => matches!(status, 400 | 403 | 404),
+        RefusalKind::BadRequest => matches!(status, 400 | 404 | 409),
         _ => false,
     }
 }
@@ -203,6 +204,12 @@ fn by_code(fields: &ErrorFields) -> Option<RefusalKind> {
         | "engine_overloaded"
         | "server_is_overloaded"
         | "slow_down" => Some(RefusalKind::Overloaded),
+        // Anthropic's `details.error_code`: the client has to send its conversation in another
+        // form, and its package does, as soon as it reads this.
+        "thread_not_found"
+        | "thread_already_continued"
+        | "thread_continue_in_flight"
+        | "thread_unsupported_request" => Some(RefusalKind::BadRequest),
         "model_not_found" | "DeploymentNotFound" => Some(RefusalKind::ModelNotFound),
         _ => None,
     })
@@ -413,6 +420,7 @@ mod tests {
             (402, "billing_error", "pay", K::QuotaExhausted),
             (403, "permission_error", "no", K::Auth),
             (404, "not_found_error", "model: x", K::ModelNotFound),
+            (404, "not_found_error", "No usable Thread state was found", K::ModelNotFound),
             (413, "request_too_large", "Request exceeds the maximum size", K::BadRequest),
             (429, "rate_limit_error", "slow down", K::RateLimited),
             (500, "api_error", "Internal server error", K::ServerError),
@@ -435,6 +443,8 @@ mod tests {
         }
         let spent = r#"{"type":"error","error":{"type":"invalid_request_error","message":"m","details":{"error_code":"enforced_spend_limit_reached"}}}"#;
         assert_eq!(read(400, spent), (K::QuotaExhausted, false));
+        let gone = r#"{"type":"error","error":{"type":"not_found_error","message":"m","details":{"error_code":"thread_not_found"}}}"#;
+        assert_eq!(read(404, gone), (K::BadRequest, false), "the client's to mend, and no model is missing");
     }
 
     #[test]

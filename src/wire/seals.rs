@@ -5,9 +5,11 @@
 //! Invariants: no seal and no text of reasoning is kept, only hashes; all else
 //! in a request stays the bytes it came in.
 
+use super::canon::{Conversation, Part, Reasoning, Seal};
 use super::dialect::Dialect;
 use super::request::Fields;
 use super::sse::SseFrame;
+use super::{messages, responses};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
@@ -28,7 +30,9 @@ pub struct Stripped {
     pub thinking_off: bool,
 }
 
-fn hash(seal: &str) -> SealHash {
+/// What a seal is remembered by.
+#[must_use]
+pub fn hash(seal: &str) -> SealHash {
     let digest = Sha256::digest(seal.as_bytes());
     digest[..16].try_into().expect("a digest has 32 bytes")
 }
@@ -38,6 +42,8 @@ fn hash(seal: &str) -> SealHash {
 struct Peek<'a> {
     #[serde(borrow, default)]
     r#type: Option<std::borrow::Cow<'a, str>>,
+    #[serde(borrow, default)]
+    id: Option<std::borrow::Cow<'a, str>>,
     #[serde(borrow, default)]
     signature: Option<std::borrow::Cow<'a, str>>,
     #[serde(borrow, default)]
@@ -51,18 +57,56 @@ enum Kind {
     Other,
     Unsealed,
     Sealed(SealHash),
+    /// Made by a target of another dialect.
+    Abroad,
 }
 
 /// Reads a block of a message, or an item of a response.
 fn kind(raw: &RawValue) -> Kind {
     let Ok(peek) = serde_json::from_str::<Peek<'_>>(raw.get()) else { return Kind::Other };
+    let ours = peek.id.as_deref().is_some_and(responses::is_minted);
     let seal = match peek.r#type.as_deref() {
         Some("thinking") => peek.signature,
         Some("redacted_thinking") => peek.data.and_then(|data| serde_json::from_str(data.get()).ok()),
         Some("reasoning") => peek.encrypted_content,
         _ => return Kind::Other,
     };
-    seal.filter(|seal| !seal.is_empty()).map_or(Kind::Unsealed, |seal| Kind::Sealed(hash(&seal)))
+    match seal.filter(|seal| !seal.is_empty()) {
+        // An item that a translation made: no maker knows it by its id.
+        None if ours => Kind::Abroad,
+        None => Kind::Unsealed,
+        Some(seal) if messages::is_abroad(&seal) || responses::is_abroad(&seal) => Kind::Abroad,
+        Some(seal) => Kind::Sealed(hash(&seal)),
+    }
+}
+
+/// A conversation without some of its reasoning, for a target of another dialect
+/// than its client's. `goes` is asked for each sealed piece; with `all` what is
+/// unsealed goes too. The second value counts; `None`: nothing goes.
+pub fn strip_conversation(
+    conversation: &Conversation,
+    all: bool,
+    goes: &dyn Fn(&SealHash) -> bool,
+) -> Option<(Conversation, usize)> {
+    let gone = |part: &Part| match part {
+        Part::Reasoning(Reasoning { seal: Some(seal), .. }) => {
+            let (Seal::Signature(text) | Seal::Redacted(text) | Seal::Encrypted(text)) = seal;
+            all || goes(&hash(text))
+        }
+        Part::Reasoning(_) => all,
+        _ => false,
+    };
+    let removed = conversation.turns.iter().flat_map(|turn| &turn.parts).filter(|part| gone(part)).count();
+    if removed == 0 {
+        return None;
+    }
+    let mut stripped = conversation.clone();
+    for turn in &mut stripped.turns {
+        turn.parts.retain(|part| !gone(part));
+    }
+    // Reasoning alone was all that some turns held.
+    stripped.turns.retain(|turn| !turn.parts.is_empty());
+    Some((stripped, removed))
 }
 
 /// Takes reasoning out of the history of a request. `goes` is asked for each
@@ -82,7 +126,13 @@ pub fn strip(
     };
     let place = fields.iter().position(|(key, _)| key == name)?;
     let list = &fields[place].1;
-    if memchr::memmem::find(list.get().as_bytes(), b"think").is_none()
+    // An answer that was given with thinking off, as after a change of targets, holds no
+    // thinking that could be taken out, and is no answer to go on from with it.
+    let may_resume = dialect.is_anthropics()
+        && thinking_of(fields).is_some_and(is_enabled)
+        && memchr::memmem::find(list.get().as_bytes(), b"tool_use").is_some();
+    if !may_resume
+        && memchr::memmem::find(list.get().as_bytes(), b"think").is_none()
         && memchr::memmem::find(list.get().as_bytes(), b"reasoning").is_none()
     {
         // Nearly every request.
@@ -93,10 +143,11 @@ pub fn strip(
         Kind::Other => false,
         Kind::Unsealed => all || dialect.is_anthropics(),
         Kind::Sealed(seal) => all || goes(&seal),
+        Kind::Abroad => true,
     };
     let (kept, removed) =
         if dialect.is_anthropics() { strip_turns(entries, &gone) } else { strip_items(entries, &gone) };
-    if removed == 0 {
+    if removed == 0 && !(may_resume && resumes_without_thinking(&kept)) {
         return None;
     }
     let mut fields = fields.to_vec();
@@ -192,10 +243,17 @@ fn resumes_without_thinking(turns: &[Box<RawValue>]) -> bool {
     })
 }
 
+fn thinking_of(fields: &[(String, Box<RawValue>)]) -> Option<&RawValue> {
+    fields.iter().find(|(key, _)| key == "thinking").map(|(_, thinking)| &**thinking)
+}
+
+fn is_enabled(thinking: &RawValue) -> bool {
+    serde_json::from_str::<Peek<'_>>(thinking.get()).is_ok_and(|peek| peek.r#type.as_deref() == Some("enabled"))
+}
+
 fn switch_thinking_off(fields: &mut [(String, Box<RawValue>)]) -> bool {
     let Some((_, thinking)) = fields.iter_mut().find(|(key, _)| key == "thinking") else { return false };
-    let enabled =
-        serde_json::from_str::<Peek<'_>>(thinking.get()).is_ok_and(|peek| peek.r#type.as_deref() == Some("enabled"));
+    let enabled = is_enabled(thinking);
     if enabled {
         *thinking = RawValue::from_string("{\"type\":\"disabled\"}".to_owned()).expect("valid JSON");
     }
@@ -263,7 +321,7 @@ fn item_done(data: &[u8]) -> Option<SealHash> {
 fn sealed(raw: &RawValue) -> Option<SealHash> {
     match kind(raw) {
         Kind::Sealed(seal) => Some(seal),
-        Kind::Other | Kind::Unsealed => None,
+        Kind::Other | Kind::Unsealed | Kind::Abroad => None,
     }
 }
 
@@ -334,6 +392,14 @@ mod tests {
     }
 
     #[test]
+    fn what_another_dialects_maker_sealed_is_known_by_its_mark() {
+        let body = history(&json!({"type": "thinking", "thinking": "hm", "signature": "tl-sealed:gAAAAAx"}));
+        assert!(stripped(Dialect::Messages, &body, false, &[]).is_some());
+        let body = json!({"input": [{"type": "reasoning", "summary": [], "encrypted_content": "tl-signature:x"}]});
+        assert!(stripped(Dialect::Responses, &body, false, &[]).is_some());
+    }
+
+    #[test]
     fn a_turn_of_nothing_but_anothers_thinking_is_gone() {
         let body = json!({"messages": [{"role": "assistant", "content": [{"type": "thinking", "thinking": "x", "signature": "s"}]},
             {"role": "user", "content": "go on"}]});
@@ -358,6 +424,60 @@ mod tests {
         let by_id = json!({"input": [{"type": "reasoning", "id": "rs_1", "summary": []}]});
         assert_eq!(stripped(Dialect::Responses, &by_id, false, &[]), None, "its maker knows it by its id");
         assert!(stripped(Dialect::Responses, &by_id, true, &[]).is_some());
+    }
+
+    #[test]
+    fn what_another_dialect_made_goes_to_nobody_in_this_one() {
+        let abroad = history(&json!({"type": "thinking", "thinking": "hm", "signature": "tl-sealed:gAAAAAB"}));
+        assert_eq!(stripped(Dialect::Messages, &abroad, false, &[]).map(|(_, removed, _)| removed), Some(1));
+        for item in [
+            json!({"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "tl-signature:EqQB"}),
+            json!({"type": "reasoning", "id": "rs_01m88f4qtmnacv7qw11584r1ra0000", "summary": []}),
+        ] {
+            let body = json!({"input": [item, {"role": "user", "content": "hi"}]});
+            assert_eq!(stripped(Dialect::Responses, &body, false, &[]).map(|(_, removed, _)| removed), Some(1));
+        }
+        let vendors = "rs_68af4030592c81938ec0a5fbab4a3e9f05438e46b5f69a3b";
+        let body = json!({"input": [{"type": "reasoning", "id": vendors, "summary": []}]});
+        assert_eq!(stripped(Dialect::Responses, &body, false, &[]), None);
+    }
+
+    #[test]
+    fn thinking_is_off_where_the_answer_to_go_on_from_was_given_without() {
+        let without = json!({"model": "m", "thinking": {"type": "enabled", "budget_tokens": 2000}, "messages": [
+            {"role": "user", "content": "hi"},
+            {"role": "assistant", "content": [{"type": "tool_use", "id": "a", "name": "f", "input": {}}]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "a", "content": "1"}]}
+        ]});
+        let (value, removed, off) = stripped(Dialect::Messages, &without, false, &[]).expect("changed");
+        assert_eq!((removed, off, &value["messages"]), (0, true, &without["messages"]));
+        let mut adaptive = without.clone();
+        adaptive["thinking"] = json!({"type": "adaptive"});
+        assert_eq!(stripped(Dialect::Messages, &adaptive, false, &[]), None);
+    }
+
+    #[test]
+    fn a_conversation_loses_the_reasoning_that_others_sealed() {
+        let turn = |parts| crate::wire::canon::Turn { role: crate::wire::canon::Role::Assistant, name: None, parts };
+        let sealed = |seal: &str| {
+            Part::Reasoning(Reasoning { text: vec!["hm".into()], seal: Some(Seal::Signature(seal.into())), id: None })
+        };
+        let unsealed = Part::Reasoning(Reasoning { text: vec!["hm".into()], ..Reasoning::default() });
+        let conversation = Conversation {
+            turns: vec![
+                turn(vec![sealed("s1"), Part::text("a")]),
+                turn(vec![sealed("s1")]),
+                turn(vec![unsealed.clone()]),
+            ],
+            ..Conversation::default()
+        };
+        let goes = |foreign: &'static str| move |seal: &SealHash| *seal == hash(foreign);
+        assert_eq!(strip_conversation(&conversation, false, &goes("s2")), None);
+        let (stripped, removed) = strip_conversation(&conversation, false, &goes("s1")).expect("stripped");
+        assert_eq!(removed, 2);
+        assert_eq!(stripped.turns, [turn(vec![Part::text("a")]), turn(vec![unsealed])]);
+        let (stripped, removed) = strip_conversation(&conversation, true, &goes("s2")).expect("stripped");
+        assert_eq!((removed, stripped.turns), (3, vec![turn(vec![Part::text("a")])]));
     }
 
     #[test]

@@ -49,7 +49,7 @@ fn describe(error: &serde_json::Error) -> String {
     let bare = text.rsplit_once(" at line ").map_or(text.as_str(), |(bare, _)| bare);
     if bare.starts_with("recursion limit") {
         "the JSON is nested more than 127 levels deep".to_owned()
-    } else if bare.starts_with("duplicate key") {
+    } else if bare.starts_with("duplicate key") || bare.starts_with(TOO_MANY) {
         bare.to_owned()
     } else {
         format!("the body is not JSON: {bare}")
@@ -142,10 +142,14 @@ impl<'de> Visitor<'de> for Strict<'_, 'de> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let mut seen = Seen::Few(Vec::new());
         while let Some(Key(key)) = map.next_key()? {
-            self.path.0.push(Part::Key(key.clone()));
-            if !seen.insert(key) {
+            if !seen.insert(key.clone()) {
+                self.path.0.push(Part::Key(key));
                 return Err(A::Error::custom("duplicate key"));
             }
+            if seen.len() > KEYS_MAX {
+                return Err(A::Error::custom(TOO_MANY));
+            }
+            self.path.0.push(Part::Key(key));
             map.next_value_seed(Strict { path: &mut *self.path })?;
             self.path.0.pop();
         }
@@ -165,8 +169,19 @@ enum Seen<'de> {
 }
 
 const FEW: usize = 16;
+/// Keys of one object. A megabyte of schema has some thousands; to tell two million
+/// apart takes seconds.
+const KEYS_MAX: usize = 65_536;
+const TOO_MANY: &str = "an object with more than 65536 keys";
 
 impl<'de> Seen<'de> {
+    fn len(&self) -> usize {
+        match self {
+            Self::Few(keys) => keys.len(),
+            Self::Many(keys) => keys.len(),
+        }
+    }
+
     /// False where it was seen before.
     fn insert(&mut self, key: Cow<'de, str>) -> bool {
         match self {
@@ -192,6 +207,14 @@ mod tests {
     fn refused(text: &[u8]) -> (String, u64, String) {
         let error = check(text).expect_err("refused");
         (error.field, error.offset, error.detail)
+    }
+
+    #[test]
+    fn an_object_of_a_million_keys_is_refused_before_it_is_read_whole() {
+        let keys: Vec<String> = (0..70_000).map(|n| format!("\"k{n}\":0")).collect();
+        let (field, offset, detail) = refused(format!("{{\"tools\":{{{}}}}}", keys.join(",")).as_bytes());
+        assert_eq!((field.as_str(), detail.as_str()), ("tools", TOO_MANY));
+        assert!(offset < 720_000, "{offset}");
     }
 
     #[test]

@@ -7,6 +7,7 @@ raised, and the Rust test judges.
 """
 
 import json
+import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
@@ -53,6 +54,6 @@ def told(actions, case):
 def main(actions):
     cases = json.load(sys.stdin)
     # Side by side, since most of them wait.
-    with ThreadPoolExecutor(max_workers=8) as pool:
+    with ThreadPoolExecutor(max_workers=int(os.environ.get("TAUTLINE_TEST_AT_ONCE", "8"))) as pool:
         for line in pool.map(lambda case: told(actions, case), cases):
             print(json.dumps(line, default=str), flush=True)

@@ -171,6 +171,19 @@ async function responses_walk(one) {
   return { text: "", calls, finish: "endless", ids };
 }
 
+// A response that is kept: fetched, deleted, and gone.
+async function responses_kept(one) {
+  const api = client(one);
+  const made = await api.responses.create(request(one));
+  const again = await api.responses.retrieve(made.id);
+  await api.responses.delete(made.id);
+  const gone = await api.responses.retrieve(made.id).then(
+    () => null,
+    (error) => (error instanceof OpenAI.NotFoundError ? error.status : String(error)),
+  );
+  return { ...answered(again), same: again.id === made.id, gone };
+}
+
 async function embeddings(one) {
   const wanted = { model: one.model, input: ["a rope", "a line"], dimensions: 16 };
   const { data } = await client(one).embeddings.create(wanted);
@@ -209,6 +222,7 @@ main({
   responses_parse,
   responses_stream_parse,
   responses_walk,
+  responses_kept,
   embeddings,
   completions,
   models,

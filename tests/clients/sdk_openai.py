@@ -167,6 +167,20 @@ def responses_walk(case):
     return {"text": "", "calls": calls, "finish": "endless", "ids": ids}
 
 
+def responses_kept(case):
+    """A response that is kept: fetched, deleted, and gone."""
+    api = client(case)
+    made = api.responses.create(**request(case))
+    again = api.responses.retrieve(made.id)
+    api.responses.delete(made.id)
+    try:
+        api.responses.retrieve(made.id)
+        gone = None
+    except openai.NotFoundError as error:
+        gone = error.status_code
+    return {**answered(again), "same": again.id == made.id, "gone": gone}
+
+
 def embeddings(case):
     answer = client(case).embeddings.create(model=case["model"], input=["a rope", "a line"], dimensions=16)
     return {"sizes": [len(one.embedding) for one in answer.data], "norm": sum(x * x for x in answer.data[0].embedding)}

@@ -2,12 +2,10 @@
 //! URL changed. The scripts in tests/clients run many cases in one process and
 //! print what the package gave or raised; what that has to be stands here.
 
-use crate::support::{House, chat, closed_port, sim_target, within};
+use crate::support::{House, Language, chat, closed_port, lines, sim_target, within};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use tautline::domain::record::{Outcome, Record};
-use tautline::gateway::record::{self, RecordQuery};
 use tautline::sim::{Ended, Sim, SimSettings, answer_text, tool_arguments};
 
 const PROMPT: &str = "why do ropes go slack?";
@@ -24,60 +22,18 @@ type Told = BTreeMap<String, Value>;
 impl Package {
     /// Its interpreter, ready for the script; `None` after saying why not.
     fn command(self, test: &str) -> Option<tokio::process::Command> {
-        let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/clients");
-        let (variable, script) = match self {
-            Self::Python => ("TAUTLINE_TEST_PYTHON", script.join("cases.py")),
-            Self::Node => ("TAUTLINE_TEST_NODE_PATH", script.join("cases.cjs")),
-        };
-        let Some(value) = std::env::var_os(variable) else {
-            assert!(
-                std::env::var_os("TAUTLINE_CI").is_none(),
-                "{variable} is not set, and here no test may be skipped"
-            );
-            println!("SKIPPED: {test}: {variable} is not set (.ci/run sets it)");
-            return None;
-        };
-        let mut command = match self {
-            Self::Python => tokio::process::Command::new(value),
-            Self::Node => {
-                let mut node = tokio::process::Command::new("node");
-                node.env("NODE_PATH", PathBuf::from(value).join("node_modules"));
-                node
-            }
-        };
-        // What the machine is set up with must not decide where the packages go.
-        for name in ["OPENAI_BASE_URL", "OPENAI_API_KEY", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"] {
-            command.env_remove(name);
+        match self {
+            Self::Python => Language::Python.script(test, "cases.py"),
+            Self::Node => Language::Node.script(test, "cases.cjs"),
         }
-        command.arg(script).kill_on_drop(true);
-        Some(command)
     }
 }
 
 /// Runs one group of cases to its end.
 async fn run(mut command: tokio::process::Command, house: &House, group: &str) -> Told {
-    let output = command.arg(house.running.base_url()).arg(group).output().await.expect("the interpreter starts");
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{}\n{out}\n{err}", output.status);
-    let line = |line: &str| {
-        let told: Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("a line of JSON, not: {line}"));
-        (told["case"].as_str().expect("a name").to_owned(), told)
-    };
-    out.lines().map(line).collect()
-}
-
-/// All records, by the model that was asked for, oldest first. Waits until
-/// nothing is under way any more.
-async fn records(house: &House) -> BTreeMap<String, Vec<Record>> {
-    within("the end of all exchanges", house.running.gateway.lifecycle.empty()).await;
-    house.running.gateway.settling.sink.flush().await;
-    let query = RecordQuery { limit: 1000, ..RecordQuery::default() };
-    let page = record::list(&house.running.store, &query).await.expect("readable");
-    let mut by_model: BTreeMap<String, Vec<Record>> = BTreeMap::new();
-    for record in page.records.into_iter().rev() {
-        by_model.entry(record.model.clone()).or_default().push(record);
-    }
-    by_model
+    command.arg(house.running.base_url()).arg(group);
+    let told = lines(command, "").await.into_iter();
+    told.map(|told| (told["case"].as_str().expect("a name").to_owned(), told)).collect()
 }
 
 fn route(name: &str, targets: &[&str]) -> String {
@@ -146,7 +102,7 @@ async fn gives_answers(package: Package, test: &str) {
         json!(["auto", "auto:chat", "auto:lookup", "endless", "good", "own", "rescued", "tools"])
     );
     assert_eq!(told["abort"]["chunks"], 4);
-    let records = records(&house).await;
+    let records = house.records().await;
     let outcome = |model: &str| records[model].iter().map(|record| record.outcome).collect::<Vec<_>>();
     assert_eq!(outcome("good"), [Outcome::Ok; 3]);
     assert_eq!(outcome("tools"), [Outcome::Ok; 3]);
@@ -228,7 +184,7 @@ async fn raises_errors(package: Package, test: &str) {
     let gateway = "retry_after_wait_max = \"500ms\"\nheaders_hold_max = \"100ms\"\n";
     let house = House::start(gateway, &(errors_config() + &own_config)).await;
     let told = run(command, &house, "errors").await;
-    let records = records(&house).await;
+    let records = house.records().await;
     for Raised { case, class, status, code, cause, requests } in to_be_raised() {
         let error = &told[case]["error"];
         let got = (error["class"].as_str(), error["status"].as_u64(), error["code"].as_str().unwrap_or_default());
@@ -297,7 +253,7 @@ async fn bears_silence(package: Package, test: &str, group: &str, gateway: &str,
         assert_eq!(told[case]["text"], answer_text(PROMPT, tokens), "{case}: {:#}", told[case]);
         assert_eq!(told[case]["finish"], "stop", "{case}");
     }
-    let records = records(&house).await;
+    let records = house.records().await;
     assert!(records.values().flatten().all(|record| record.outcome == Outcome::Ok), "{records:#?}");
     let metrics = house.metrics().await;
     let sent = metrics.lines().find_map(|line| line.strip_prefix("tautline_gateway_keepalives_total "));
@@ -349,7 +305,7 @@ async fn without_keepalives_the_python_package_gives_up() {
     // In the middle of a stream the package raises what its HTTP library does.
     let within = told["within"]["error"]["class"].as_str().expect("it gave up");
     assert!(["APITimeoutError", "ReadTimeout"].contains(&within), "{within}");
-    let records = records(&house).await;
+    let records = house.records().await;
     assert!(records.values().flatten().all(|record| record.outcome == Outcome::ClientGone), "{records:#?}");
 }
 
@@ -361,7 +317,7 @@ async fn without_early_headers_the_node_package_gives_up() {
     let house = House::start(NO_KEEPALIVE, &silence_config("60s", "100ms")).await;
     let told = run(command, &house, "silence").await;
     assert_eq!(told["before"]["error"]["class"], "APIConnectionTimeoutError", "{:#}", told["before"]);
-    assert_eq!(records(&house).await["quiet"][0].outcome, Outcome::ClientGone);
+    assert_eq!(house.records().await["quiet"][0].outcome, Outcome::ClientGone);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

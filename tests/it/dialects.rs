@@ -133,6 +133,30 @@ async fn a_fallback_of_another_dialect_answers_with_tools_and_pictures_before_an
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_web_search_beside_other_tools_is_a_wish_and_alone_or_chosen_a_need() {
+    let house = House::start("", &each("tokens=3")).await;
+    let search = json!({"type": "web_search_20250305", "name": "web_search"});
+    for target in Tongue::ALL {
+        let mut body = Tongue::Messages.ask(target.provider(), false, PROMPT);
+        Tongue::Messages.offer(&mut body, "look_up");
+        body["tools"].as_array_mut().expect("a list").push(search.clone());
+        let mut response = Tongue::Messages.post(house.addr, &[], &body).await;
+        let answer = response.text().await;
+        assert_eq!(response.status, 200, "{target:?}: {answer}");
+        let warned = response.header("x-tautline-warning").is_some_and(|text| text.contains("web search"));
+        let seen = house.sim.seen().pop().expect("asked").body;
+        // In its own dialect it goes through as it came; the target says what it makes of it.
+        let own = target == Tongue::Messages;
+        assert_eq!((seen.to_string().contains("web_search"), warned), (own, !own), "{target:?}: {seen}");
+        body["tool_choice"] = json!({"type": "tool", "name": "web_search"});
+        assert_eq!(Tongue::Messages.post(house.addr, &[], &body).await.status, 400, "{target:?}: chosen");
+        body["tool_choice"] = json!({"type": "auto"});
+        body["tools"] = json!([search]);
+        assert_eq!(Tongue::Messages.post(house.addr, &[], &body).await.status, 400, "{target:?}: alone");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_that_breaks_ends_in_the_dialects_own_error_and_never_in_its_good_end() {
     for (client, target) in pairs() {
         let name = format!("{client:?} asks {target:?}");
@@ -209,6 +233,63 @@ async fn every_door_refuses_in_its_own_words() {
             assert_eq!(answer["type"], "error");
             assert_eq!(response.header("request-id"), response.header("x-request-id"));
             assert_eq!(answer["request_id"].as_str(), response.header("request-id"));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_prompt_that_is_too_long_leaves_each_door_as_its_vendor_says_it_whoever_refused() {
+    for (client, target) in pairs() {
+        let name = format!("{client:?} asks {target:?}");
+        let refuses = target.target("fault=context_length", "max_output_tokens = 4000");
+        let small = target.target("tokens=3", "context_tokens = 5");
+        // Refused by the target, and by our own plan.
+        for config in [refuses, small] {
+            let house = House::start("", &format!("{config}[routes.m]\ntargets = [\"{}\"]\n", target.provider())).await;
+            for stream in [true, false] {
+                let mut response = client.post(house.addr, &[], &client.ask("m", stream, &PROMPT.repeat(20))).await;
+                let text = response.text().await;
+                match (client, stream) {
+                    (Tongue::Chat, _) | (Tongue::Responses, false) => {
+                        let error: Value = serde_json::from_str(&text).expect("JSON");
+                        assert_eq!(
+                            (response.status, &error["error"]["code"]),
+                            (400, &json!("context_length_exceeded")),
+                            "{name}: {text}"
+                        );
+                    }
+                    (Tongue::Messages, _) => {
+                        let error: Value = serde_json::from_str(&text).expect("JSON");
+                        assert_eq!(
+                            (response.status, &error["error"]["type"]),
+                            (400, &json!("invalid_request_error")),
+                            "{name}: {text}"
+                        );
+                        assert!(
+                            error["error"]["message"]
+                                .as_str()
+                                .is_some_and(|words| words.starts_with("prompt is too long")),
+                            "{name}: {text}"
+                        );
+                    }
+                    (Tongue::Responses, true) => {
+                        // OpenAI says it inside the stream; Codex acts on that alone.
+                        assert_eq!(response.status, 200, "{name}: {text}");
+                        let payloads: Vec<Value> = text
+                            .lines()
+                            .filter_map(|line| serde_json::from_str(line.strip_prefix("data: ")?).ok())
+                            .collect();
+                        let kinds: Vec<&str> = payloads.iter().filter_map(|frame| frame["type"].as_str()).collect();
+                        assert_eq!(kinds, ["response.created", "response.failed"], "{name}: {text}");
+                        assert_eq!(
+                            payloads[1]["response"]["error"]["code"], "context_length_exceeded",
+                            "{name}: {text}"
+                        );
+                        assert_eq!(payloads[1]["sequence_number"], 1, "{name}");
+                    }
+                }
+                assert_eq!(house.record_of(&response).await.cause, "context_too_long", "{name}");
+            }
         }
     }
 }

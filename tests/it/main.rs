@@ -4,6 +4,7 @@ mod support;
 
 mod access;
 mod age;
+mod agents;
 mod answers;
 mod bounds;
 mod clients;
@@ -29,6 +30,7 @@ mod reach;
 mod recall;
 mod reload;
 mod routes;
+mod sdks;
 mod statuses;
 mod tls;
 mod transport;

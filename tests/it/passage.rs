@@ -1,7 +1,7 @@
 //! Paths that go to a provider as bytes: what passes, what does not, and how it
 //! is told when it breaks.
 
-use crate::support::{Client, House, Response, closed_port, within};
+use crate::support::{Client, House, Http2, Response, closed_port, within};
 use std::time::Duration;
 use tautline::domain::record::Record;
 use tautline::gateway::lifecycle::Stage;
@@ -138,12 +138,19 @@ async fn a_stream_is_carried_piece_by_piece_and_a_client_that_leaves_ends_it() {
     let record = house.record(&id).await;
     assert_eq!(ended(&record), ("client_gone", "client_gone", "stream", 499));
     assert_eq!((record.attempts[0].outcome.as_str(), record.stream), ("cancelled", true));
+    // The same where its length is known, and a part is far smaller than what a door gathers.
+    let small = b"{\n\"model\":\"sim?tokens=2&gap=1000s\"\n}\n";
+    let mut answer = send(&house, "POST", "/v1/echo/x", "", small).await;
+    assert_eq!(answer.header("content-length"), Some(small.len().to_string().as_str()));
+    assert_eq!(answer.frame().await.as_deref(), Some("{"));
+    drop(answer);
+    within("it to be left", house.sim.wait_seen(2, |seen| seen.ended == Some(Ended::PeerClosed))).await;
     let mut waiting = Client::connect(house.addr).await;
     waiting.send_raw(&raw("POST", "/v1/echo/x", "", &scripted("fault=hang_headers"))).await;
-    within("the second", house.sim.wait_seen(2, |seen| seen.path.ends_with("/echo/x"))).await;
+    within("the third", house.sim.wait_seen(3, |seen| seen.path.ends_with("/echo/x"))).await;
     drop(waiting);
-    within("it to be left", house.sim.wait_seen(2, |seen| seen.ended == Some(Ended::PeerClosed))).await;
-    assert_eq!(ended(&house.newest_of(2).await), ("client_gone", "client_gone", "headers", 499));
+    within("it to be left", house.sim.wait_seen(3, |seen| seen.ended == Some(Ended::PeerClosed))).await;
+    assert_eq!(ended(&house.newest_of(3).await), ("client_gone", "client_gone", "headers", 499));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -236,6 +243,37 @@ async fn an_answer_that_breaks_never_looks_whole() {
         assert_eq!(ended(&record), ("cut", cause, "stream", 200), "{script} {accept}");
         assert_eq!(record.attempts[0].outcome.as_str(), "failed");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn over_http2_bytes_pass_alike_and_a_broken_answer_ends_its_stream_alone() {
+    let house = House::start("listen_h2c = \"127.0.0.1:0\"", ECHO).await;
+    let connection = Http2::connect(house.running.addrs_h2c[0]).await;
+    let body = scripted("tokens=4");
+    let mut answer = connection.request("PUT", "/v1/echo/x?a=b", &[("content-type", "audio/x")], &body).await;
+    let length = body.len().to_string();
+    assert_eq!((answer.status, &answer.headers["content-type"]), (200, &"audio/x".parse().expect("a value")));
+    assert_eq!(answer.headers["content-length"].as_bytes(), length.as_bytes());
+    assert!(answer.text().await.expect("an orderly end").as_bytes() == body);
+    for (method, path, status, length) in [
+        ("HEAD", "/v1/echo/x", 200, Some(&b"0"[..])),
+        ("GET", "/v1/echo/status/204", 204, None),
+        ("GET", "/v1/echo/status/304", 304, None),
+    ] {
+        let mut answer = connection.request(method, path, &[], b"").await;
+        assert_eq!(answer.status, status, "{method} {path}");
+        assert_eq!(answer.headers.get("content-length").map(http::HeaderValue::as_bytes), length, "{method} {path}");
+        assert_eq!(answer.text().await.expect("an orderly end"), "");
+    }
+    for accept in ["*/*", "text/event-stream"] {
+        let cut = scripted("tokens=8&fault=early_end&after=4");
+        let mut answer = connection.request("POST", "/v1/echo/x", &[("accept", accept)], &cut).await;
+        assert_eq!(answer.status, 200);
+        assert!(answer.text().await.is_err(), "{accept}: it must not look whole");
+    }
+    assert_eq!(ended(&house.newest_of(6).await), ("cut", "early_end", "stream", 200));
+    let mut answer = connection.request("GET", "/v1/echo/x", &[], b"").await;
+    assert_eq!(answer.text().await.expect("the connection serves on"), "");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -362,4 +400,20 @@ async fn a_reload_changes_what_passes() {
     house.rewrite("", ECHO);
     assert!(house.running.reloader.reload().await.is_ok());
     assert_eq!(send(&house, "GET", "/v1/echo/x", "", b"").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_fails_is_told_in_the_dialect_of_its_path() {
+    let config = format!(
+        "[providers.nobody]\ndialect = \"anthropic\"\nbase_url = \"http://127.0.0.1:{}\"\nmodels = [\"n\"]\n\
+         [passthrough]\n\"/v1/messages/batches\" = \"nobody\"\n",
+        closed_port()
+    );
+    let house = House::start("", &config).await;
+    let mut answer = send(&house, "GET", "/v1/messages/batches/b1", "", b"").await;
+    assert_eq!((answer.status, answer.header("x-tautline-cause")), (502, Some("connect_refused")));
+    let id = answer.header("x-request-id").map(str::to_owned);
+    assert_eq!(answer.header("request-id").map(str::to_owned), id);
+    let told = answer.json().await;
+    assert_eq!((&told["type"], &told["error"]["type"]), (&"error".into(), &"api_error".into()), "{told}");
 }

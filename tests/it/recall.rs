@@ -222,7 +222,6 @@ async fn the_key_that_made_a_response_is_the_one_that_asks_for_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "the responses dialect is not spoken yet on this branch"]
 async fn one_that_no_other_keeps_is_streamed_again_from_where_the_client_was() {
     let house = House::start("", &config()).await;
     keep(&house, "resp_1", kept(&house, "t", Picked::Nothing, false, TEXT));
@@ -246,7 +245,6 @@ async fn one_that_no_other_keeps_is_streamed_again_from_where_the_client_was() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "the responses dialect is not spoken yet on this branch"]
 async fn what_was_answered_at_the_door_is_found_by_its_id_whoever_made_it() {
     let config = format!(
         "{}[targets.other]\nprovider = \"chatting\"\nmodel = \"sim?tokens=3\"\n[routes.native]\ntargets = [\"t\"]\n\

@@ -13,6 +13,8 @@ use std::time::Duration;
 
 /// Client headers that are forwarded unchanged (design.md, section 5).
 const FORWARDED: [&str; 4] = ["openai-beta", "anthropic-beta", "anthropic-version", "idempotency-key"];
+/// The first of them are a vendor's own.
+const VENDORS_OWN: usize = 3;
 
 /// Client headers that belong to its credential, forwarded with it. A login at
 /// ChatGPT, as Codex has one, is worth nothing without the account and who asks.
@@ -91,7 +93,7 @@ pub fn outgoing(
     credential: Credential,
     client: &HeaderMap,
     body: Bytes,
-    (dialect, streams): (Dialect, bool),
+    (asked, dialect, streams): (Dialect, Dialect, bool),
 ) -> Outgoing {
     let provider = &target.provider;
     let accept = if streams { "text/event-stream, application/json" } else { "application/json" };
@@ -100,6 +102,9 @@ pub fn outgoing(
         (ACCEPT, HeaderValue::from_static(accept)),
         (USER_AGENT, HeaderValue::from_static(concat!("tautline/", env!("CARGO_PKG_VERSION")))),
     ];
+    // What a client says of its vendor's versions means nothing to another one.
+    let own = if asked.is_anthropics() == dialect.is_anthropics() { 0 } else { VENDORS_OWN };
+    copy(&mut headers, client, &FORWARDED[own..]);
     sign(&mut headers, provider, credential, client);
     let speaks_anthropic = provider.dialect == settings::Dialect::Anthropic || dialect.is_anthropics();
     if speaks_anthropic && !headers.iter().any(|(name, _)| *name == ANTHROPIC_VERSION.0) {
@@ -131,6 +136,7 @@ pub fn passing(target: &Target, credential: Credential, client: &HeaderMap, requ
     let provider = &target.provider;
     let mut headers = vec![(USER_AGENT, HeaderValue::from_static(concat!("tautline/", env!("CARGO_PKG_VERSION"))))];
     copy(&mut headers, client, &PASSING);
+    copy(&mut headers, client, &FORWARDED);
     sign(&mut headers, provider, credential, client);
     let asks_version = provider.dialect == settings::Dialect::Anthropic;
     if asks_version && !headers.iter().any(|(name, _)| *name == ANTHROPIC_VERSION.0) {
@@ -141,9 +147,8 @@ pub fn passing(target: &Target, credential: Credential, client: &HeaderMap, requ
     Outgoing { reach: Arc::clone(&provider.reach), method, path: path.into(), headers, body }
 }
 
-/// Headers of the client that its credential or every attempt takes along.
+/// The credential, and headers of the client that belong to its own.
 fn sign(headers: &mut Vec<(HeaderName, HeaderValue)>, provider: &Provider, credential: Credential, client: &HeaderMap) {
-    copy(headers, client, &FORWARDED);
     match (credential, &provider.auth) {
         (Credential::Client, Auth::Client) => copy(headers, client, &WITH_CREDENTIAL),
         (Credential::Key(place), Auth::Keys(keys)) => {

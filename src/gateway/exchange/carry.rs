@@ -1,12 +1,14 @@
 //! One attempt, carried from its start into the journal.
 
 use super::Walk;
+use super::goes_on::PREVIOUS;
 use super::visit::Form;
 use crate::domain::deadline::Clock;
 use crate::domain::failure::{Cause, Failure, Observation, classify};
 use crate::domain::record::{AttemptOutcome, Purpose};
 use crate::gateway::attempt::{Attempt, AttemptSpec, Credential, Event, Good, Interrupted, Tally, outgoing};
 use crate::gateway::events::{AttemptSpan, BoundHit, GapSeen, JournalFull};
+use crate::gateway::intake::Request;
 use crate::gateway::journal::Entry;
 use crate::gateway::lifecycle::Stage;
 use crate::gateway::makers::Maker;
@@ -16,7 +18,6 @@ use crate::gateway::settle::{BegunAttempt, ms};
 use crate::wire::canon::{Json, ReplyContext};
 use crate::wire::chat::chunks_of_whole;
 use crate::wire::dialect::Dialect;
-use crate::wire::request::Asked;
 use crate::wire::translate::Translator;
 use futures_util::FutureExt as _;
 use std::pin::pin;
@@ -46,8 +47,13 @@ impl Walk {
             Picked::Client => (Credential::Client, None),
             Picked::Key(key) => (Credential::Key(key), Some(key)),
         };
-        let mut request =
-            outgoing(&step.target, credential, &self.client, form.rewritten.body.clone(), (form.dialect, form.streams));
+        let mut request = outgoing(
+            &step.target,
+            credential,
+            &self.client,
+            form.rewritten.body.clone(),
+            (self.request.asked.dialect, form.dialect, form.streams),
+        );
         request.headers.extend(self.open.trace_attempt());
         self.warn(step, form);
         self.note_answerer(step, picked, form);
@@ -227,7 +233,7 @@ impl Walk {
             // A whole answer is assembled from frames, and has its usage.
             include_usage: asked.particulars.include_usage || !asked.stream,
             custom_tools: self.request.custom_tools(),
-            fields: repeated(asked),
+            fields: repeated(&self.request),
         }
     }
 
@@ -254,13 +260,16 @@ impl Walk {
 
 /// The fields that an answer repeats (responses), or that say in which form it
 /// is wanted (chat's older `functions`).
-fn repeated(asked: &Asked) -> Vec<(String, Json)> {
+fn repeated(request: &Request) -> Vec<(String, Json)> {
+    let asked = &request.asked;
     let wanted = |name: &str| match asked.dialect {
-        Dialect::Responses => name != "input",
+        // Its input too: tools may be defined in it.
+        Dialect::Responses => true,
         Dialect::Chat => matches!(name, "functions" | "tools"),
         Dialect::Messages | Dialect::Completions | Dialect::Embeddings | Dialect::CountTokens => false,
     };
-    let fields = asked.fields().iter().filter(|(name, _)| wanted(name));
+    let previous = asked.fields().iter().filter(|(name, _)| request.chain.is_some() && name == PREVIOUS);
+    let fields = request.whole().iter().filter(|(name, _)| wanted(name)).chain(previous);
     fields.map(|(name, raw)| (name.clone(), Json::from(raw.clone()))).collect()
 }
 

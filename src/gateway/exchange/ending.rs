@@ -5,7 +5,7 @@ use crate::domain::failure::{Cause, Failure};
 use crate::domain::record::{AttemptOutcome, Outcome};
 use crate::gateway::attempt::Good;
 use crate::gateway::journal::{Ending, Entry};
-use crate::gateway::settle::{Settlement, Verdicts, bill, error_answer};
+use crate::gateway::settle::{Settlement, Verdicts, bill, error_answer, told_in_stream};
 use crate::wire::facts::Finish;
 use std::time::Instant;
 
@@ -92,7 +92,7 @@ impl Walk {
         let now = Instant::now();
         let free_in = self.free_at(now).map(|at| at.saturating_duration_since(now));
         let Lost { target, failure, answer, client_auth, .. } = self.lost.swap_remove(which);
-        let (returned, answer) = error_answer(&Verdicts {
+        let (returned, mut answer) = error_answer(&Verdicts {
             failure: &failure,
             target: Some(&target),
             attempts: &attempts,
@@ -102,6 +102,7 @@ impl Walk {
             free_in,
             asker: self.open.asker,
         });
+        answer.in_stream = told_in_stream(&self.open.record, self.open.asker, &failure, &answer);
         let outcome = match (shown, returned) {
             (true, _) => Outcome::Cut,
             (false, true) => Outcome::Returned,
@@ -114,7 +115,7 @@ impl Walk {
             attempt.outcome = AttemptOutcome::Returned;
         }
         // Headers that were held long enough went out with 200 before anything was shown.
-        let status = if shown || self.journal.head().sent { 200 } else { answer.status };
+        let status = if shown || self.journal.head().sent || answer.in_stream.is_some() { 200 } else { answer.status };
         self.finish(Ending::Error(answer), outcome, status, Some(failure));
     }
 

@@ -10,10 +10,10 @@ use crate::gateway::makers::Maker;
 use crate::gateway::plan::Step;
 use crate::gateway::provider::pool::{Picked, Quirk};
 use crate::gateway::settings::Target;
-use crate::wire::canon::{Loss, WriteFor};
+use crate::wire::canon::{Conversation, Loss, Tool, WriteFor};
 use crate::wire::dialect::Dialect;
-use crate::wire::request::{Rewrite, Rewritten, rewrite, rewrite_fields};
-use crate::wire::seals::{Stripped, strip};
+use crate::wire::request::{Need, Rewrite, Rewritten, rewrite, rewrite_fields};
+use crate::wire::seals::{Stripped, strip, strip_conversation};
 use crate::wire::translate::write_request;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -109,10 +109,15 @@ impl Walk {
             tried.resent += 1;
             return Next::Resend;
         }
-        if interrupted.names_seal && !tried.unsealed && form.dialect == self.request.asked.dialect {
+        if interrupted.names_seal && !tried.unsealed {
             tried.unsealed = true;
-            let expanded = self.expanded(step, picked, tried.anew);
-            if self.unsealed(step, picked, expanded, true).is_some() {
+            let something_goes = if form.dialect == self.request.asked.dialect {
+                self.unsealed(step, picked, self.expanded(step, picked, tried.anew), true).is_some()
+            } else {
+                let read = self.request.conversation().ok();
+                read.is_some_and(|(conversation, _)| strip_conversation(conversation, true, &|_| true).is_some())
+            };
+            if something_goes {
                 return Next::Resend;
             }
         }
@@ -226,24 +231,43 @@ impl Walk {
                 }
             });
         }
+        self.translated(step, picked, tried, dialect, &how)
+    }
+
+    /// The request in the target's dialect, which is not the client's.
+    fn translated(
+        &self,
+        step: &Step,
+        picked: Picked,
+        tried: &Tried,
+        dialect: Dialect,
+        how: &Rewrite<'_>,
+    ) -> Result<Form, Observation> {
+        let target = &step.target;
         let (conversation, mut losses) = self.request.conversation()?;
+        let maker = Maker::of(&target.provider, picked, &self.open.record.principal.id);
+        let stripped =
+            strip_conversation(conversation, tried.unsealed, &|seal| self.gateway.makers.is_anothers(seal, maker));
+        losses.extend(stripped.iter().map(|(_, removed)| of_another(*removed)));
+        let conversation = stripped.as_ref().map_or(conversation, |(stripped, _)| stripped);
+        let conversation = without_search(conversation, target, &mut losses);
         let whom = WriteFor {
             model: &target.model,
-            stream: streams,
-            ask_usage: asks_usage,
+            stream: how.stream,
+            ask_usage: how.ask_usage,
             output_tokens_max: target.max_output_tokens,
             reasoning: target.capabilities.may_reason(),
             developer_role: target.provider.vendor.developer_role,
             reasoning_field: target.provider.reasoning_back(),
         };
-        let encoded = write_request(dialect, conversation, &whom)
+        let encoded = write_request(dialect, &conversation, &whom)
             .map_err(|unsayable| Observation::Unsayable { field: unsayable.field, why: unsayable.why.to_owned() })?;
         losses.extend(encoded.losses);
         let mut rewritten = Rewritten { body: encoded.body, dropped: Vec::new(), pristine: false };
-        if !(drop.is_empty() && rename.is_empty() && target.params.set.is_empty()) {
-            rewritten = rewrite(&rewritten.body, &how);
+        if !(how.drop.is_empty() && how.rename.is_empty() && target.params.set.is_empty()) {
+            rewritten = rewrite(&rewritten.body, how);
         }
-        Ok(Form { streams, asks_usage, dialect, rewritten, losses })
+        Ok(Form { streams: how.stream, asks_usage: how.ask_usage, dialect, rewritten, losses })
     }
 
     /// The request without reasoning that this target has not made, or, where it
@@ -271,13 +295,30 @@ impl Walk {
     }
 }
 
+fn of_another(removed: usize) -> Loss {
+    Loss::Dropped(format!("reasoning of another provider ({removed})"))
+}
+
 /// What a client is told of reasoning that was left out.
 fn named(stripped: &Stripped) -> Vec<Loss> {
-    let mut losses = vec![Loss::Dropped(format!("reasoning of another provider ({})", stripped.removed))];
+    let mut losses: Vec<Loss> = (stripped.removed > 0).then(|| of_another(stripped.removed)).into_iter().collect();
     if stripped.thinking_off {
         losses.push(Loss::Changed("thinking".to_owned(), "off, since the turn that goes on lost its own"));
     }
     losses
+}
+
+/// Without the web search on offer, where the target does not declare that it
+/// searches: plan let it through, hence it can be left out.
+fn without_search<'a>(from: &'a Conversation, target: &Target, losses: &mut Vec<Loss>) -> Cow<'a, Conversation> {
+    let is_search = |tool: &Tool| matches!(tool, Tool::WebSearch(_));
+    if target.capabilities.meets(Need::Web) || !from.tools.iter().any(is_search) {
+        return Cow::Borrowed(from);
+    }
+    losses.push(Loss::Dropped(format!("the web search, which target `{}` does not declare", target.name)));
+    let mut without = from.clone();
+    without.tools.retain(|tool| !is_search(tool));
+    Cow::Owned(without)
 }
 
 /// Names to leave out; names to send under another one.

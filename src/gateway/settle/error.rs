@@ -2,10 +2,14 @@
 
 use super::Asker;
 use crate::domain::failure::{Cause, Fact, Failure, StatusRule, client_message, status_rule, waiting_helps};
+use crate::domain::record::Record;
 use crate::gateway::attempt::TargetAnswer;
 use crate::gateway::journal::ErrorAnswer;
 use crate::wire::chat::ErrorBody;
+use crate::wire::dialect::Dialect;
 use crate::wire::error::{error_body, reshape};
+use crate::wire::responses::{Tail, error_frames};
+use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue};
 use std::time::Duration;
@@ -49,7 +53,7 @@ pub fn error_answer(verdicts: &Verdicts<'_>) -> (bool, ErrorAnswer) {
         return (true, {
             let (from, to) = (answer.dialect, verdicts.asker.dialect);
             let body = reshape(from, to, answer.status, &answer.body, &verdicts.asker.id.to_string());
-            ErrorAnswer { status: answer.status, headers, body }
+            ErrorAnswer { status: answer.status, headers, body, in_stream: None }
         });
     }
     // Without its own words a refusal that would go back as it came is a plain 400.
@@ -67,7 +71,20 @@ pub fn error_answer(verdicts: &Verdicts<'_>) -> (bool, ErrorAnswer) {
         param,
     };
     let body = error_body(verdicts.asker.dialect, &body, &verdicts.asker.id.to_string());
-    (false, ErrorAnswer { status, headers, body })
+    (false, ErrorAnswer { status, headers, body, in_stream: None })
+}
+
+/// The same error as the vendor tells it to a client that streams, before
+/// anything went out: OpenAI answers 200 and says inside the stream that a prompt
+/// does not fit (`response.failed`), and Codex compacts on that alone. `None`: as a status.
+#[must_use]
+pub fn told_in_stream(record: &Record, asker: Asker, failure: &Failure, answer: &ErrorAnswer) -> Option<Bytes> {
+    if asker.dialect != Dialect::Responses || !record.stream || failure.effective_cause() != Cause::ContextTooLong {
+        return None;
+    }
+    let created = u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or(0);
+    let tail = Tail::of(&asker.id.to_string().to_ascii_lowercase(), created, &record.model);
+    Some(error_frames(&answer.body, &tail))
 }
 
 /// An error of ours outside an exchange, such as something that is no request.
@@ -109,6 +126,8 @@ fn waits(cause: Cause, free_in: Option<Duration>) -> Vec<(HeaderName, HeaderValu
 fn code(cause: Cause, param: Option<&str>) -> &'static str {
     match cause {
         Cause::InvalidRequest if param == Some("previous_response_id") => "previous_response_not_found",
+        // Anthropic's word, on which its packages send the whole conversation again.
+        Cause::UnsupportedByTarget if param == Some("thread") => "thread_not_found",
         Cause::UnknownRoute if param == Some("path") => "unknown_url",
         Cause::ContextTooLong => "context_length_exceeded",
         Cause::UnknownRoute | Cause::ModelNotFound => "model_not_found",

@@ -3,10 +3,14 @@
 //! Owns what must hold of a stream as a whole. The streams in
 //! `tests/wire/messages` are written by hand after the vendor's documentation.
 
-use super::{Assembler, Decoder, Encoder, FrameReader, decode_whole, error_frames, frames_of_whole};
+use super::{
+    Assembler, Decoder, Encoder, FrameReader, decode_whole, error_frames, frames_of_whole, read_request, write_request,
+};
 use crate::domain::usage::Usage;
-use crate::wire::canon::{Event, ReplyContext};
+use crate::wire::canon::{Conversation, Event, Loss, ReplyContext, WriteFor};
+use crate::wire::dialect::Dialect;
 use crate::wire::facts::Finish;
+use crate::wire::request::Asked;
 use crate::wire::sse::{SseDecoder, SseFrame};
 use serde_json::{Value, json};
 
@@ -16,6 +20,24 @@ const STREAMS: [(&str, &str); 4] = [
     ("search", include_str!("../../../tests/wire/messages/search.sse")),
     ("cut", include_str!("../../../tests/wire/messages/cut.sse")),
 ];
+
+/// What an agent sends in the middle of its work.
+const REQUEST: &str = include_str!("../../../tests/wire/messages/request.json");
+
+const TARGET: WriteFor<'static> = WriteFor {
+    model: "claude-opus-4-6",
+    stream: true,
+    ask_usage: false,
+    output_tokens_max: None,
+    reasoning: true,
+    developer_role: false,
+    reasoning_field: None,
+};
+
+fn read(body: &[u8]) -> Option<(Conversation, Vec<Loss>)> {
+    let asked = Asked::parse(Dialect::Messages, body).ok()?;
+    read_request(asked.fields()).ok()
+}
 
 fn frames(name: &str) -> Vec<SseFrame> {
     let (_, text) = STREAMS.iter().find(|(stream, _)| *stream == name).expect("a stream");
@@ -137,15 +159,13 @@ fn frames_with_bytes_of_any_kind_harm_nobody() {
                 bytes.splice(from..to, pieces[rng.usize(0..pieces.len())].bytes());
             }
             frame.data = bytes.into();
-            let read = reader.read(&frame);
             let mut events = Vec::new();
-            let outcome = decoder.push(&frame, &mut events);
+            let _ = (reader.read(&frame), decoder.push(&frame, &mut events));
             assembler.push(&frame);
             for event in &events {
                 encoder.push(event, &mut out);
             }
-            let _ = decode_whole(&frame.data);
-            let _ = (read, outcome, error_frames(&frame.data), frames_of_whole(&frame.data));
+            let _ = (decode_whole(&frame.data), error_frames(&frame.data), frames_of_whole(&frame.data));
         }
         encoder.end(&mut out);
         let _ = assembler.finish();
@@ -154,4 +174,56 @@ fn frames_with_bytes_of_any_kind_harm_nobody() {
             strict.read(frame).unwrap_or_else(|error| panic!("{error}: seed {seed}, round {round}"));
         }
     }
+}
+
+#[test]
+fn an_agents_request_comes_back_but_for_what_is_documented() {
+    let (conversation, losses) = read(REQUEST.as_bytes()).expect("a request");
+    assert_eq!(losses, []);
+    let written = write_request(&conversation, &TARGET).expect("sayable");
+    let losses: Vec<_> = written.losses.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        losses,
+        ["changed messages[2]: a system turn in the middle became user text", "dropped context_management",]
+    );
+    let mut sent: Value = serde_json::from_str(REQUEST).expect("JSON");
+    let written: Value = serde_json::from_slice(&written.body).expect("JSON");
+    // The middle turn joins the user's, and `display` is what the model does by itself.
+    let middle = sent["messages"].as_array_mut().expect("turns").remove(1);
+    let first = json!([sent["messages"][0]["content"][0], {"type": "text", "text": middle["content"]}]);
+    sent["messages"][0]["content"] = first;
+    sent["messages"][2]["content"][1]["is_error"] = json!(true);
+    sent["thinking"] = json!({"type": "adaptive"});
+    sent.as_object_mut().expect("an object").shift_remove("context_management");
+    assert_eq!(written, sent);
+}
+
+#[test]
+fn bodies_with_values_of_any_kind_harm_nobody() {
+    let seed = fastrand::u64(..);
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let values = ["null", "{}", "[]", "-1", "1e400", "\"x\"", "true", "[[\"a\"]]", "{\"type\":\"text\"}", "\"\""];
+    // Where a value begins: behind each colon, and at each object in a list.
+    let places: Vec<usize> = REQUEST.match_indices(": ").map(|(at, _)| at + 2).collect();
+    let mut good = 0;
+    for round in 0..3_000 {
+        let mut body = REQUEST.to_owned();
+        for _ in 0..rng.usize(1..3) {
+            let at = places[rng.usize(0..places.len())];
+            let Some(rest) = body.get(at..) else { continue };
+            let mut stream = serde_json::Deserializer::from_str(rest).into_iter::<Value>();
+            if !matches!(stream.next(), Some(Ok(_))) {
+                continue;
+            }
+            let end = at + stream.byte_offset();
+            body.replace_range(at..end, values[rng.usize(0..values.len())]);
+        }
+        let Some((conversation, _)) = read(body.as_bytes()) else { continue };
+        if let Ok(written) = write_request(&conversation, &TARGET) {
+            good += 1;
+            let again = read(&written.body);
+            assert!(again.is_some(), "seed {seed}, round {round}: {body}");
+        }
+    }
+    assert!(good > 100, "only {good} bodies were requests");
 }

@@ -24,7 +24,10 @@ const WORDS_MAX: usize = 400;
 pub fn error_body(error: &ErrorBody, request_id: &str) -> Bytes {
     let message = worded(&error.code, &error.message);
     let kind = kind_of(error.status, &error.code);
-    let body = json!({"type": "error", "error": {"type": kind, "message": message}, "request_id": request_id});
+    let mut body = json!({"type": "error", "error": {"type": kind, "message": message}, "request_id": request_id});
+    if error.code == "thread_not_found" {
+        body["error"]["details"] = json!({"error_code": error.code});
+    }
     Bytes::from(body.to_string())
 }
 
@@ -129,6 +132,8 @@ mod tests {
             body(404, "model_not_found", "no \"x\""),
             json!({"type": "error", "error": {"type": "not_found_error", "message": "no \"x\""}, "request_id": "01J"})
         );
+        let gone = body(400, "thread_not_found", "send all of it");
+        assert_eq!(gone["error"]["details"], json!({"error_code": "thread_not_found"}), "its packages act on it");
         for (status, code, kind) in [
             (400, "invalid_request", "invalid_request_error"),
             (401, "unauthorized", "authentication_error"),

@@ -31,5 +31,6 @@ pub use error::{error_body, error_frames};
 pub use frame::{FrameReader, read_whole};
 pub use models::{model_list, model_object};
 pub use read::read_request;
+pub(in crate::wire) use seal::is_abroad;
 pub use whole::frames_of_whole;
 pub use write::write_request;

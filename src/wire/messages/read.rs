@@ -13,7 +13,7 @@ pub(super) use turns::citation;
 
 use super::object::{Losses, Object, Path, wrong};
 use crate::wire::canon::{Conversation, Effort, Format, Json, Loss, Role, Thinking, Turn};
-use crate::wire::request::Invalid;
+use crate::wire::request::{Invalid, bad};
 use serde_json::value::RawValue;
 
 /// Reads the top-level fields of a body, in any order. `model` and `stream` are
@@ -46,6 +46,11 @@ pub fn read_request(fields: &[(String, Box<RawValue>)]) -> Result<(Conversation,
             "output_config" => output_config(raw, &path, &mut conversation, &mut losses)?,
             // Its name before it became a part of `output_config`.
             "output_format" => conversation.format = format(raw, &path, &mut losses)?,
+            // What was said before is with the provider that answered it, and nowhere here.
+            "thread" if goes_on(raw) => {
+                let why = "goes on from a conversation that only its own provider holds: send all of it again";
+                return Err(bad(&path.to_string(), why));
+            }
             "metadata" => metadata(raw, &path, &mut conversation, &mut losses)?,
             "service_tier" => {
                 let tier: String = serde_json::from_str(raw.get()).map_err(|_| wrong(&path, "a string"))?;
@@ -59,6 +64,16 @@ pub fn read_request(fields: &[(String, Box<RawValue>)]) -> Result<(Conversation,
         conversation.turns.insert(0, Turn { role: Role::System, name: None, parts });
     }
     Ok((conversation, losses.into_vec()))
+}
+
+/// Whether a thread holds turns that are not in the body (beta `message-threads`).
+fn goes_on(thread: &RawValue) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Thread<'a> {
+        #[serde(borrow)]
+        r#type: std::borrow::Cow<'a, str>,
+    }
+    serde_json::from_str::<Thread<'_>>(thread.get()).is_ok_and(|thread| thread.r#type == "continue")
 }
 
 fn whole(raw: &RawValue, path: &Path<'_>) -> Result<u64, Invalid> {
@@ -171,6 +186,17 @@ mod tests {
             .map(|(key, value)| (key.clone(), serde_json::value::to_raw_value(value).expect("JSON")))
             .collect();
         read_request(&fields)
+    }
+
+    #[test]
+    fn a_thread_that_goes_on_holds_what_nobody_else_can_read() {
+        let with = |thread: &str| {
+            read(&format!(r#"{{"messages":[{{"role":"user","content":"hi"}}],"max_tokens":9,"thread":{thread}}}"#))
+        };
+        let refused = with(r#"{"type":"continue","previous_message_id":"msg_1"}"#).expect_err("refused");
+        assert_eq!(refused.field.as_deref(), Some("thread"));
+        let (conversation, _) = with(r#"{"type":"create"}"#).expect("all of it is here");
+        assert_eq!(conversation.others[0].0, "thread");
     }
 
     #[test]

@@ -15,6 +15,11 @@ pub(super) fn foreign(seal: &str) -> String {
     format!("{FOREIGN}{seal}")
 }
 
+/// Whether a seal was made in another dialect: no target of this one made it.
+pub(in crate::wire) fn is_abroad(seal: &str) -> bool {
+    seal.starts_with(FOREIGN)
+}
+
 /// A seal as its maker wrote it, whatever it travelled in.
 pub(super) fn bare(seal: &str) -> &str {
     seal.strip_prefix(FOREIGN).unwrap_or(seal)

@@ -307,7 +307,7 @@ impl Decoder {
                 }
             }
             kind => {
-                self.calls |= is_call(kind);
+                self.calls |= is_call(kind) && item["execution"] != "server";
                 let block = Self::open(&mut self.blocks, step(kind, item), out);
                 out.push(Event::Close { block });
             }

@@ -161,6 +161,8 @@ impl Encoder {
     }
 
     fn open(&mut self, block: u32, kind: &Block, out: &mut Vec<SseFrame>) {
+        // One that opens again was not closed: its item must still end.
+        self.close(block, out);
         let place = match kind {
             Block::Text => Place::Pending(Pending::Text),
             Block::Refusal => Place::Pending(Pending::Refusal),
@@ -180,13 +182,13 @@ impl Encoder {
 
     fn delta(&mut self, block: u32, delta: &Delta, out: &mut Vec<SseFrame>) {
         if let Some(Place::Pending(pending)) = self.blocks.get(&block) {
-            if matches!(delta, Delta::Text(text) if text.is_empty()) {
-                return;
-            }
-            let place = match *pending {
-                Pending::Text => self.begin_part(false, out),
-                Pending::Refusal => self.begin_part(true, out),
-                Pending::Reasoning => self.begin_reasoning(delta, out),
+            let place = match (*pending, delta) {
+                (_, Delta::Text(text)) if text.is_empty() => return,
+                (Pending::Text, Delta::Text(_) | Delta::Citation(_)) => self.begin_part(false, out),
+                (Pending::Refusal, Delta::Text(_)) => self.begin_part(true, out),
+                (Pending::Reasoning, Delta::Text(_) | Delta::Seal(_)) => self.begin_reasoning(out),
+                // Nothing that such a block grows by.
+                _ => return,
             };
             self.blocks.insert(block, place);
         }
@@ -224,7 +226,7 @@ impl Encoder {
         }
     }
 
-    /// An item's id in the vendor's form.
+    /// An item's id in the vendor's form; [`is_minted`] knows it again.
     fn item_id(&self, prefix: &str) -> String {
         format!("{prefix}_{}{:04x}", self.id, self.items.len())
     }
@@ -263,10 +265,7 @@ impl Encoder {
         }
     }
 
-    fn begin_reasoning(&mut self, delta: &Delta, out: &mut Vec<SseFrame>) -> Place {
-        if !matches!(delta, Delta::Text(_) | Delta::Seal(_)) {
-            return Place::Pending(Pending::Reasoning);
-        }
+    fn begin_reasoning(&mut self, out: &mut Vec<SseFrame>) -> Place {
         self.settle_message(out);
         let kind = ItemKind::Reasoning { text: String::new(), seal: None };
         let item = Item::new(self.item_id("rs"), self.items.len(), kind);
@@ -358,6 +357,17 @@ fn emit(sequence: &mut u64, kind: &'static str, out: &mut Vec<SseFrame>, fill: i
     fill(&mut json);
     json.close();
     out.push(SseFrame { event: Some(Bytes::from_static(kind.as_bytes())), data: Bytes::from(json.into_bytes()) });
+}
+
+/// Whether an item's id is of a translation, not of a vendor: an exchange's ULID
+/// and the item's number in hexadecimal. `OpenAI`'s are 50 and more digits long.
+pub(in crate::wire) fn is_minted(id: &str) -> bool {
+    const ULID: usize = 26;
+    let Some((_, digits)) = id.split_once('_') else { return false };
+    let crockford = |byte: u8| byte.is_ascii_digit() || (byte.is_ascii_lowercase() && !b"ilou".contains(&byte));
+    digits.len() == ULID + 4
+        && digits.bytes().take(ULID).all(crockford)
+        && digits.bytes().skip(ULID).all(|byte| byte.is_ascii_hexdigit())
 }
 
 #[cfg(test)]

@@ -335,8 +335,12 @@ fn kind_of_item(item: &RawValue) -> Option<Cow<'_, str>> {
     struct Typed<'a> {
         #[serde(borrow)]
         r#type: Cow<'a, str>,
+        #[serde(borrow, default)]
+        execution: Option<Cow<'a, str>>,
     }
-    serde_json::from_str::<Typed<'_>>(item.get()).ok().map(|typed| typed.r#type)
+    let typed: Typed<'_> = serde_json::from_str(item.get()).ok()?;
+    // A search among tools that the provider makes itself asks nothing of the client.
+    Some(if typed.execution.as_deref() == Some("server") { "server_step".into() } else { typed.r#type })
 }
 
 /// Whether a message or reasoning holds text.

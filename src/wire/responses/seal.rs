@@ -15,6 +15,11 @@ const REDACTED: &str = "tl-redacted:";
 /// and the upper bytes of its time are `gAAAAA` in base64.
 const FERNET: &str = "gAAAAA";
 
+/// Whether a seal was made in another dialect: no target of this one made it.
+pub(in crate::wire) fn is_abroad(content: &str) -> bool {
+    content.starts_with(SIGNATURE) || content.starts_with(REDACTED)
+}
+
 /// The seal in an `encrypted_content`.
 pub(super) fn open(content: String) -> Seal {
     if let Some(signature) = content.strip_prefix(SIGNATURE) {

@@ -1,6 +1,7 @@
 //! A gateway on free ports, with a state folder of its own.
 
 use super::client::{Client, Response};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tautline::boot::config::{self, Loaded};
@@ -140,6 +141,20 @@ impl House {
             }
         })
         .await
+    }
+
+    /// All records, by the model that was asked for, oldest first. Waits until
+    /// nothing is under way any more.
+    pub async fn records(&self) -> BTreeMap<String, Vec<Record>> {
+        within("the end of all exchanges", self.running.gateway.lifecycle.empty()).await;
+        self.running.gateway.settling.sink.flush().await;
+        let query = record::RecordQuery { limit: 1000, ..record::RecordQuery::default() };
+        let page = record::list(&self.running.store, &query).await.expect("readable");
+        let mut by_model: BTreeMap<String, Vec<Record>> = BTreeMap::new();
+        for record in page.records.into_iter().rev() {
+            by_model.entry(record.model.clone()).or_default().push(record);
+        }
+        by_model
     }
 
     /// The metrics as text.

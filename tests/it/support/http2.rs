@@ -75,6 +75,21 @@ impl Http2 {
         Answer2::of(within("an answer", answer).await.expect("an answer"))
     }
 
+    /// Any request, with a body of these bytes.
+    pub async fn request(&self, method: &str, path: &str, headers: &[(&'static str, &str)], body: &[u8]) -> Answer2 {
+        let mut request = http::Request::builder().method(method).uri(format!("http://localhost{path}"));
+        for (name, value) in headers {
+            request = request.header(*name, HeaderValue::from_str(value).expect("a value"));
+        }
+        let mut send = within("room for a stream", self.send.clone().ready()).await.expect("the connection stands");
+        let request = request.body(()).expect("a request");
+        let (answer, mut sending) = send.send_request(request, body.is_empty()).expect("the connection stands");
+        if !body.is_empty() {
+            sending.send_data(Bytes::copy_from_slice(body), true).expect("the stream stands");
+        }
+        Answer2::of(within("an answer", answer).await.expect("an answer"))
+    }
+
     /// Pends until the other side takes no more streams.
     pub async fn sent_away(&self) {
         within("the GOAWAY", async {

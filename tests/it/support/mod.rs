@@ -9,6 +9,8 @@ mod http2;
 mod process;
 mod program;
 mod prometheus;
+mod script;
+mod tap;
 mod tongue;
 
 pub use authority::Authority;
@@ -20,4 +22,6 @@ pub use http2::{Answer2, Http2, PREFACE, frame};
 pub use process::Process;
 pub use program::{Folder, Up};
 pub use prometheus::{Prometheus, installed};
+pub use script::{Language, absent, lines};
+pub use tap::{Overheard, Tap};
 pub use tongue::Tongue;

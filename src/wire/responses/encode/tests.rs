@@ -168,6 +168,28 @@ fn an_answer_without_a_start_or_a_word_is_still_whole() {
 }
 
 #[test]
+fn blocks_that_open_twice_or_grow_by_what_they_cannot_hold_make_no_broken_answer() {
+    let seal = |block| Event::Delta { block, delta: Delta::Seal("x".into()) };
+    let events = [
+        call(0, "c", "f", false),
+        open(0, Block::Text),
+        seal(0),
+        arguments(0, "x"),
+        text(0, "a"),
+        open(0, Block::Reasoning),
+        arguments(0, "x"),
+        text(7, "nowhere"),
+        Event::Close { block: 7 },
+        finish(Finish::Stop),
+    ];
+    let frames = encode(context(&[]), &events);
+    check(&frames);
+    let output = answer(&frames)["output"].take();
+    let kinds: Vec<&str> = output.as_array().expect("a list").iter().filter_map(|item| item["type"].as_str()).collect();
+    assert_eq!(kinds, ["function_call", "message"]);
+}
+
+#[test]
 fn every_finish_has_its_status_and_a_cut_answer_is_not_complete() {
     for (given, status, reason) in [
         (Some(Finish::Stop), "completed", None),

@@ -83,6 +83,10 @@ fn repeats_errors_and_ends_are_told() {
         (r#"{"type":"response.completed","response":{"output":[{"type":"function_call"}]}}"#, Finish::ToolCalls),
         (r#"{"type":"response.completed"}"#, Finish::Stop),
         (
+            r#"{"type":"response.completed","response":{"output":[{"type":"tool_search_call","execution":"server"}]}}"#,
+            Finish::Stop,
+        ),
+        (
             r#"{"type":"response.incomplete","response":{"incomplete_details":{"reason":"max_output_tokens"}}}"#,
             Finish::Length,
         ),
