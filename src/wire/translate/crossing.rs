@@ -2,7 +2,7 @@
 //! the answer on its way back.
 //!
 //! Owns the tests over all pairs of dialects, on random conversations with
-//! printed seeds. What a pair cannot carry is in docs/translation.md and in the
+//! printed seeds. What a pair cannot carry is in docs/translation-*.md and in the
 //! tests beside each dialect; here is what every pair must carry.
 
 use super::{Translator, read_request, write_request};
