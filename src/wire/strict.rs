@@ -34,7 +34,7 @@ pub fn check(document: &[u8]) -> Result<(), NotStrict> {
             detail: "the body is not valid UTF-8".to_owned(),
         });
     }
-    let mut path = Path(Vec::new());
+    let mut path = Path { parts: Vec::new(), objects: 0 };
     let mut deserializer = serde_json::Deserializer::from_slice(document);
     let outcome = Strict { path: &mut path }.deserialize(&mut deserializer).and_then(|()| deserializer.end());
     outcome.map_err(|error| NotStrict {
@@ -49,7 +49,7 @@ fn describe(error: &serde_json::Error) -> String {
     let bare = text.rsplit_once(" at line ").map_or(text.as_str(), |(bare, _)| bare);
     if bare.starts_with("recursion limit") {
         "the JSON is nested more than 127 levels deep".to_owned()
-    } else if bare.starts_with("duplicate key") || bare.starts_with(TOO_MANY) {
+    } else if ["duplicate key", TOO_MANY_KEYS, TOO_MANY_OBJECTS].iter().any(|ours| bare.starts_with(ours)) {
         bare.to_owned()
     } else {
         format!("the body is not JSON: {bare}")
@@ -69,12 +69,16 @@ enum Part<'de> {
     Index(usize),
 }
 
-struct Path<'de>(Vec<Part<'de>>);
+struct Path<'de> {
+    parts: Vec<Part<'de>>,
+    /// Objects of the document so far.
+    objects: usize,
+}
 
 impl fmt::Display for Path<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // A path is for a person: what lies deeper than this says nothing more.
-        for (place, part) in self.0.iter().take(12).enumerate() {
+        for (place, part) in self.parts.iter().take(12).enumerate() {
             match part {
                 Part::Key(key) if place == 0 => write!(f, "{}", clip(key))?,
                 Part::Key(key) => write!(f, ".{}", clip(key))?,
@@ -128,30 +132,34 @@ impl<'de> Visitor<'de> for Strict<'_, 'de> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
         let mut index = 0;
-        self.path.0.push(Part::Index(index));
+        self.path.parts.push(Part::Index(index));
         while seq.next_element_seed(Strict { path: &mut *self.path })?.is_some() {
             index += 1;
-            if let Some(last) = self.path.0.last_mut() {
+            if let Some(last) = self.path.parts.last_mut() {
                 *last = Part::Index(index);
             }
         }
-        self.path.0.pop();
+        self.path.parts.pop();
         Ok(())
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        self.path.objects += 1;
+        if self.path.objects > OBJECTS_MAX {
+            return Err(A::Error::custom(TOO_MANY_OBJECTS));
+        }
         let mut seen = Seen::Few(Vec::new());
         while let Some(Key(key)) = map.next_key()? {
             if !seen.insert(key.clone()) {
-                self.path.0.push(Part::Key(key));
+                self.path.parts.push(Part::Key(key));
                 return Err(A::Error::custom("duplicate key"));
             }
             if seen.len() > KEYS_MAX {
-                return Err(A::Error::custom(TOO_MANY));
+                return Err(A::Error::custom(TOO_MANY_KEYS));
             }
-            self.path.0.push(Part::Key(key));
+            self.path.parts.push(Part::Key(key));
             map.next_value_seed(Strict { path: &mut *self.path })?;
-            self.path.0.pop();
+            self.path.parts.pop();
         }
         Ok(())
     }
@@ -172,7 +180,11 @@ const FEW: usize = 16;
 /// Keys of one object. A megabyte of schema has some thousands; to tell two million
 /// apart takes seconds.
 const KEYS_MAX: usize = 65_536;
-const TOO_MANY: &str = "an object with more than 65536 keys";
+const TOO_MANY_KEYS: &str = "an object with more than 65536 keys";
+/// Objects of one document. Anthropic takes 100,000 messages in a request (API reference, "Messages"), each with one
+/// part at least; a million short turns cost seconds to read and to write in another dialect.
+const OBJECTS_MAX: usize = 262_144;
+const TOO_MANY_OBJECTS: &str = "more than 262144 objects in one body";
 
 impl<'de> Seen<'de> {
     fn len(&self) -> usize {
@@ -213,8 +225,17 @@ mod tests {
     fn an_object_of_a_million_keys_is_refused_before_it_is_read_whole() {
         let keys: Vec<String> = (0..70_000).map(|n| format!("\"k{n}\":0")).collect();
         let (field, offset, detail) = refused(format!("{{\"tools\":{{{}}}}}", keys.join(",")).as_bytes());
-        assert_eq!((field.as_str(), detail.as_str()), ("tools", TOO_MANY));
+        assert_eq!((field.as_str(), detail.as_str()), ("tools", TOO_MANY_KEYS));
         assert!(offset < 720_000, "{offset}");
+    }
+
+    #[test]
+    fn a_million_turns_are_refused_where_they_become_too_many() {
+        let turns = |count: usize| format!("{{\"messages\":[{}]}}", vec!["{\"a\":1}"; count].join(","));
+        let (field, offset, detail) = refused(turns(1_000_000).as_bytes());
+        assert_eq!((field.as_str(), detail.as_str()), ("messages[262143]", TOO_MANY_OBJECTS));
+        assert!(offset < 2_200_000, "{offset}");
+        check(turns(OBJECTS_MAX - 1).as_bytes()).expect("as many as there may be");
     }
 
     #[test]

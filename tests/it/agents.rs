@@ -11,3 +11,4 @@ mod desk;
 mod fallback;
 mod login;
 mod plain;
+mod readme;

@@ -27,6 +27,7 @@ mod patience;
 mod program;
 mod providers;
 mod reach;
+mod readme;
 mod recall;
 mod reload;
 mod routes;

@@ -4,7 +4,7 @@
 //! environment but where programs are, so that only its settings file says where
 //! the gateway is.
 
-use crate::support::Tongue;
+use crate::support::{Folder, Tongue};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -130,6 +130,15 @@ impl Agent {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let (out, err) = (text(&output.stdout), text(&output.stderr));
         Ran { code: output.status.code(), said: self.said(&out), wrote: (out, err) }
+    }
+
+    /// Runs lines of a shell in `home`, with this agent's environment and these programs.
+    pub async fn shell_of(self, home: &Folder, path: &str, lines: &str) -> std::process::Output {
+        let mut command = Command::new("sh");
+        command.args(["-ec", lines]).current_dir(home.path()).env_clear().kill_on_drop(true).stdin(Stdio::null());
+        command.env("HOME", home.path()).env("PATH", path).envs(self.environment().iter().copied());
+        let output = tokio::time::timeout(RUN_MAX, command.output()).await;
+        output.unwrap_or_else(|_| panic!("{} did not end within {RUN_MAX:?}", self.name())).expect("a shell starts")
     }
 
     fn command(self, folder: &Path, prompt: &str) -> Command {
