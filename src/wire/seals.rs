@@ -222,9 +222,10 @@ fn strip_items(items: Vec<Box<RawValue>>, gone: &dyn Fn(&RawValue) -> bool) -> (
     (kept, removed)
 }
 
-/// Whether the last answer called tools, its results are what comes now, and no
-/// thinking leads it: with thinking on, Anthropic refuses that ("Expected
-/// `thinking` or `redacted_thinking`, but found `tool_use`").
+/// Whether calls are being answered and no answer since the user last spoke holds
+/// thinking: with thinking on, Anthropic refuses that ("Expected `thinking` or
+/// `redacted_thinking`, but found `tool_use`"). It thinks once, before the first of
+/// its calls, so that later answers of the same loop hold none.
 fn resumes_without_thinking(turns: &[Box<RawValue>]) -> bool {
     #[derive(Deserialize)]
     struct Turn<'a> {
@@ -233,14 +234,22 @@ fn resumes_without_thinking(turns: &[Box<RawValue>]) -> bool {
         #[serde(borrow, default)]
         content: Option<&'a RawValue>,
     }
-    let last = turns.iter().rev().filter_map(|turn| serde_json::from_str::<Turn<'_>>(turn.get()).ok());
-    let Some(answer) = last.into_iter().find(|turn| turn.role == Some("assistant")) else { return false };
-    let blocks = answer.content.and_then(|content| serde_json::from_str::<Vec<Peek<'_>>>(content.get()).ok());
-    blocks.is_some_and(|blocks| {
-        let is = |block: &Peek<'_>, kind: &str| block.r#type.as_deref() == Some(kind);
-        blocks.iter().any(|block| is(block, "tool_use"))
-            && !blocks.first().is_some_and(|block| is(block, "thinking") || is(block, "redacted_thinking"))
-    })
+    let mut calls = false;
+    for turn in turns.iter().rev() {
+        let Ok(turn) = serde_json::from_str::<Turn<'_>>(turn.get()) else { continue };
+        let blocks = turn.content.and_then(|content| serde_json::from_str::<Vec<Peek<'_>>>(content.get()).ok());
+        let has = |kind: &str| {
+            blocks.as_ref().is_some_and(|blocks| blocks.iter().any(|block| block.r#type.as_deref() == Some(kind)))
+        };
+        match turn.role {
+            Some("assistant") if has("thinking") || has("redacted_thinking") => return false,
+            Some("assistant") => calls |= has("tool_use"),
+            // Words beside results do not make it another turn.
+            Some("user") if !has("tool_result") => break,
+            _ => {}
+        }
+    }
+    calls
 }
 
 fn thinking_of(fields: &[(String, Box<RawValue>)]) -> Option<&RawValue> {
@@ -451,9 +460,37 @@ mod tests {
         ]});
         let (value, removed, off) = stripped(Dialect::Messages, &without, false, &[]).expect("changed");
         assert_eq!((removed, off, &value["messages"]), (0, true, &without["messages"]));
+        let mut on = without.clone();
+        let more = [
+            json!({"role": "assistant", "content": [{"type": "tool_use", "id": "b", "name": "f", "input": {}}]}),
+            json!({"role": "user", "content": [{"type": "tool_result", "tool_use_id": "b", "content": "1"}]}),
+        ];
+        on["messages"].as_array_mut().expect("messages").extend(more.clone());
+        assert!(stripped(Dialect::Messages, &on, false, &[]).is_some(), "of several calls none was thought about");
         let mut adaptive = without.clone();
         adaptive["thinking"] = json!({"type": "adaptive"});
         assert_eq!(stripped(Dialect::Messages, &adaptive, false, &[]), None);
+    }
+
+    #[test]
+    fn thinking_stays_on_where_the_first_answer_of_several_calls_holds_it() {
+        let mut body = history(&json!({"type": "thinking", "thinking": "hm", "signature": "s1"}));
+        let reminded = json!([{"type": "tool_result", "tool_use_id": "b", "content": "1"}, {"type": "text", "text": "x"}]);
+        body["messages"].as_array_mut().expect("messages").extend([
+            json!({"role": "assistant", "content": [{"type": "tool_use", "id": "b", "name": "f", "input": {}}]}),
+            json!({"role": "user", "content": reminded}),
+            json!({"role": "assistant", "content": [{"type": "tool_use", "id": "c", "name": "f", "input": {}}]}),
+            json!({"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c", "content": "1"}]}),
+        ]);
+        assert_eq!(stripped(Dialect::Messages, &body, false, &[]), None);
+        let (value, removed, off) = stripped(Dialect::Messages, &body, false, &["s1"]).expect("stripped");
+        assert_eq!((removed, off, &value["thinking"]["type"]), (1, true, &json!("disabled")));
+        body["messages"].as_array_mut().expect("messages").extend([
+            json!({"role": "assistant", "content": "done"}),
+            json!({"role": "user", "content": "again"}),
+        ]);
+        let (_, removed, off) = stripped(Dialect::Messages, &body, false, &["s1"]).expect("stripped");
+        assert_eq!((removed, off), (1, false), "the next answer thinks anew");
     }
 
     #[test]

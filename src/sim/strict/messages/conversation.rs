@@ -225,15 +225,16 @@ fn unanswered(open: &[&str], at: usize) -> Result<(), Complaint> {
 }
 
 /// With thinking enabled the turn that is being continued begins with a thinking
-/// block: an assistant's unfinished message, or calls whose results come last.
+/// block: an assistant's unfinished message, or the first of the calls since the
+/// user last spoke, whose results come last. The calls after it need none.
 pub(super) fn begins_with_thinking(messages: &[Value]) -> Result<(), Complaint> {
-    let Some(at) = messages.iter().rposition(|message| message["role"] == "assistant") else {
+    let results = |message: &Value| ids(message, "tool_result", "tool_use_id").next().is_some();
+    let spoke = messages.iter().rposition(|message| message["role"] == "user" && !results(message));
+    let begun = spoke.map_or(0, |at| at + 1);
+    let Some(at) = messages[begun..].iter().position(|message| message["role"] == "assistant") else {
         return Ok(());
     };
-    let results = messages[at + 1..].iter().any(|message| ids(message, "tool_result", "tool_use_id").next().is_some());
-    if at + 1 < messages.len() && !results {
-        return Ok(());
-    }
+    let at = begun + at;
     let first = list(&messages[at]["content"]).first().and_then(|block| block["type"].as_str()).unwrap_or("text");
     if matches!(first, "thinking" | "redacted_thinking") {
         return Ok(());
@@ -371,9 +372,15 @@ mod tests {
             begins_with_thinking(list(messages)).err().map(|complaint| complaint.message).unwrap_or_default()
         };
         let thought = json!({ "type": "thinking", "thinking": "", "signature": Seal::new("s", "k").signature("") });
-        assert_eq!(refused(&messages(thought)), "");
+        assert_eq!(refused(&messages(thought.clone())), "");
         let message = refused(&messages(Value::Null));
         assert!(message.starts_with("messages.1.content.0.type: Expected `thinking`"), "{message}");
+        let mut several = messages(thought);
+        let more = [assistant(json!([call("b")])), user(json!([result("b")]))];
+        several.as_array_mut().expect("messages").extend(more);
+        assert_eq!(refused(&several), "", "it thinks once, before its first call");
+        several[1]["content"].as_array_mut().expect("blocks").remove(0);
+        assert!(refused(&several).starts_with("messages.1.content.0.type: Expected `thinking`"));
         let over = json!([user(json!("x")), assistant(json!("y")), user(json!("z"))]);
         assert_eq!(refused(&over), "");
     }

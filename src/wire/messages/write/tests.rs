@@ -333,6 +333,12 @@ fn a_loop_without_its_own_reasoning_is_not_told_to_think_by_budget() {
     conversation.turns[1].parts.insert(0, Part::Reasoning(Reasoning { text: vec!["t".into()], seal, id: None }));
     assert_eq!(write(&conversation, "claude-sonnet-4-5").0["thinking"]["type"], "enabled");
     assert_eq!(write(&conversation, "claude-opus-4-6").0["thinking"]["type"], "adaptive");
+    // A second call is made without thinking again.
+    conversation.turns.push(turn(Role::Assistant, vec![call("b", "{}")]));
+    conversation.turns.push(turn(Role::User, vec![answer("b", "r")]));
+    assert_eq!(write(&conversation, "claude-sonnet-4-5").0["thinking"]["type"], "enabled");
+    conversation.turns[1].parts.remove(0);
+    assert_eq!(write(&conversation, "claude-sonnet-4-5").0["thinking"], Value::Null);
 }
 
 #[test]

@@ -21,7 +21,7 @@ pub(super) struct Turns<'a> {
     pub messages: Vec<Message<'a>>,
     /// There are calls or results among the turns.
     pub has_calls: bool,
-    /// Calls of the last answer are being answered, and it was not begun with
+    /// Calls are being answered, and no answer since the user last spoke holds
     /// reasoning that its maker would know again.
     pub is_loop_unsealed: bool,
 }
@@ -107,17 +107,27 @@ fn settle(turns: &mut Turns<'_>, losses: &mut Losses) {
     }
 }
 
+/// A maker thinks once, before the first of the calls that follow a user's words, so
+/// all answers since then are looked at.
 fn is_loop_unsealed(turns: &[Turn]) -> bool {
     let has = |turn: &Turn, is: fn(&Part) -> bool| turn.parts.iter().any(is);
+    let is_result = |part: &Part| matches!(part, Part::Result(_));
     let answers = turns.iter().rev().take_while(|turn| turn.role != Role::Assistant);
-    if !answers.into_iter().any(|turn| has(turn, |part| matches!(part, Part::Result(_)))) {
+    if !answers.into_iter().any(|turn| has(turn, is_result)) {
         return false;
     }
-    let Some(answer) = turns.iter().rev().find(|turn| turn.role == Role::Assistant) else { return false };
-    has(answer, |part| matches!(part, Part::Call(_)))
-        && !has(answer, |part| {
+    let goes_on = |turn: &&Turn| turn.role != Role::User || has(turn, is_result);
+    let mut calls = false;
+    for turn in turns.iter().rev().take_while(goes_on).filter(|turn| turn.role == Role::Assistant) {
+        calls |= has(turn, |part| matches!(part, Part::Call(_)));
+        let is_sealed = |part: &Part| {
             matches!(part, Part::Reasoning(Reasoning { seal: Some(Seal::Signature(_) | Seal::Redacted(_)), .. }))
-        })
+        };
+        if has(turn, is_sealed) {
+            return false;
+        }
+    }
+    calls
 }
 
 fn plain(text: Cow<'_, str>) -> Piece<'_> {
