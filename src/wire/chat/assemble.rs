@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 /// Fields that some servers repeat in every frame: the first value that is not
 /// empty stays, instead of growing into `assistantassistant`.
-const CONSTANTS: [&str; 3] = ["role", "id", "name"];
+const CONSTANTS: [&str; 4] = ["role", "id", "name", "format"];
 
 /// Entries of a list that are searched for one whose index is not its place.
 const SEARCHED_MAX: usize = 64;
@@ -157,6 +157,14 @@ fn finish_choice(index: u64, choice: Choice) -> Value {
 fn merge_object(target: &mut Map<String, Value>, delta: Map<String, Value>) {
     for (key, value) in delta {
         match target.get_mut(&key) {
+            None if key == "tool_calls" && value.is_array() => {
+                let Value::Array(pieces) = value else { continue };
+                let mut calls = Vec::with_capacity(pieces.len());
+                for piece in pieces {
+                    merge_call(&mut calls, piece);
+                }
+                target.insert(key, Value::Array(calls));
+            }
             None => {
                 target.insert(key, value);
             }
@@ -166,6 +174,12 @@ fn merge_object(target: &mut Map<String, Value>, delta: Map<String, Value>) {
                 }
             }
             Some(slot) if CONSTANTS.contains(&key.as_str()) && is_repeat(&key, slot, &value) => {}
+            Some(Value::Array(calls)) if key == "tool_calls" && value.is_array() => {
+                let Value::Array(pieces) = value else { continue };
+                for piece in pieces {
+                    merge_call(calls, piece);
+                }
+            }
             Some(slot) => merge(slot, value),
         }
     }
@@ -197,6 +211,41 @@ fn merge_list(target: &mut Vec<Value>, entries: Vec<Value>) {
             None => target.push(entry),
         }
     }
+}
+
+/// Some servers give all calls the same number, and each an id and a name of its
+/// own (Gemini's adapters): such a piece begins another call.
+fn merge_call(calls: &mut Vec<Value>, piece: Value) {
+    let known = piece.get("index").and_then(Value::as_u64).and_then(|index| call_of(calls, index, id_of(&piece)));
+    match known.filter(|place| !is_another(&calls[*place], &piece)) {
+        Some(place) => merge(&mut calls[place], piece),
+        None => calls.push(piece),
+    }
+}
+
+fn id_of(call: &Value) -> Option<&str> {
+    call.get("id").and_then(Value::as_str).filter(|id| !id.is_empty())
+}
+
+fn is_another(known: &Value, piece: &Value) -> bool {
+    let name = ["function", "custom"].iter().find_map(|kind| piece.get(kind)?.get("name")?.as_str());
+    let ids = id_of(known).zip(id_of(piece));
+    name.is_some_and(|name| !name.is_empty()) && ids.is_some_and(|(known, id)| known != id)
+}
+
+/// The last call of this number, before it one with this id; what was said of
+/// [`place_of`] holds here too.
+fn call_of(calls: &[Value], index: u64, id: Option<&str>) -> Option<usize> {
+    let mut last = None;
+    for (place, call) in calls.iter().enumerate().rev().take(SEARCHED_MAX) {
+        if call.get("index").and_then(Value::as_u64) == Some(index) {
+            if id.is_none() || id_of(call) == id {
+                return Some(place);
+            }
+            last = last.or(Some(place));
+        }
+    }
+    last.or_else(|| place_of(calls, index))
 }
 
 /// Where the entry with this index stands: at its own place nearly always, else
@@ -321,6 +370,47 @@ mod tests {
                 {"id":"a","type":"function","function":{"name":"f","arguments":"{\"x\":1}"}},
                 {"id":"b","type":"function","function":{"name":"g","arguments":"{}"}}
             ])
+        );
+    }
+
+    #[test]
+    fn calls_of_one_number_with_ids_of_their_own_stay_apart() {
+        let call = |id: &str, name: &str, arguments: &str| json!({"index":0,"id":id,"type":"function","function":{"name":name,"arguments":arguments}});
+        let expected = json!([
+            {"id":"a","type":"function","function":{"name":"f","arguments":"{}"}},
+            {"id":"b","type":"function","function":{"name":"f","arguments":"{\"x\":1}"}}
+        ]);
+        let calls = |chunks: &[Value]| assemble(chunks)["choices"][0]["message"]["tool_calls"].clone();
+        let one = delta(&json!({"tool_calls":[call("a", "f", "{}"), call("b", "f", "{\"x\":1}")]}));
+        assert_eq!(calls(&[one]), expected);
+        let piece = |call: Value| delta(&json!({"tool_calls": [call]}));
+        assert_eq!(
+            calls(&[
+                piece(call("a", "f", "")),
+                piece(call("b", "f", "{\"x\"")),
+                piece(json!({"index":0,"function":{"arguments":":1}"}})),
+                piece(json!({"index":0,"id":"a","function":{"arguments":"{}"}})),
+            ]),
+            expected
+        );
+        // An id that is made anew for each piece names no other call.
+        assert_eq!(
+            calls(&[piece(call("a", "f", "{")), piece(call("c", "", "}"))]),
+            json!([{"id":"a","type":"function","function":{"name":"f","arguments":"{}"}}])
+        );
+    }
+
+    #[test]
+    fn what_names_the_format_of_reasoning_does_not_grow() {
+        let detail = |text: &str| {
+            delta(
+                &json!({"reasoning_details":[{"type":"reasoning.text","text":text,"format":"anthropic-claude-v1","index":0}]}),
+            )
+        };
+        let whole = assemble(&[detail("a"), detail("b")]);
+        assert_eq!(
+            whole["choices"][0]["message"]["reasoning_details"],
+            json!([{"type":"reasoning.text","text":"ab","format":"anthropic-claude-v1","index":0}])
         );
     }
 

@@ -555,6 +555,10 @@ mod tests {
                 vec![call(r#""index":0,"#, "x", "f", "{}"), call(r#""index":0,"#, "y", "f", "{}")],
                 "0=f#x 0+{} 0. 1=f#y 1+{} 1. ToolCalls",
             ),
+            (
+                vec![call(r#""index":0,"#, "x", "f", ""), call(r#""index":0,"#, "y", "g", "{}")],
+                "0=f#x 1=g#y 1+{} 0. 1. ToolCalls",
+            ),
             (vec![call("", "x", "f", "{}"), call("", "y", "g", "{}")], "0=f#x 0+{} 0. 1=g#y 1+{} 1. ToolCalls"),
             (vec![call("", "x", "f", "{"), call("", "", "", "}")], "0=f#x 0+{ 0+} 0. ToolCalls"),
             // Free text, which is never complete before the end.

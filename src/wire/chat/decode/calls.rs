@@ -79,6 +79,13 @@ impl<'a> Piece<'a> {
     }
 }
 
+impl Call {
+    /// Known by name, and nothing came of its arguments.
+    const fn is_bare(&self) -> bool {
+        self.block.is_none() && !self.id.is_empty() && !self.name.is_empty()
+    }
+}
+
 impl Calls {
     pub(super) fn name_after(&mut self, answer: &str) {
         answer.clone_into(&mut self.answer);
@@ -94,9 +101,14 @@ impl Calls {
                 None => self.list.len().checked_sub(1),
             };
         };
-        let place = self.list.iter().rposition(|call| call.index == index)?;
+        let id = piece.id();
+        let is_same = |call: &Call| call.index == index && id.as_ref().is_some_and(|id| *id == call.id);
+        let place = self.list.iter().rposition(is_same);
+        let place = place.or_else(|| self.list.iter().rposition(|call| call.index == index))?;
         let call = &self.list[place];
-        let is_other = call.shape.is_complete() && piece.has_name() && piece.id().is_some_and(|id| id != call.id);
+        // The one before is whole, or nothing came of it: a call without arguments.
+        let is_over = call.shape.is_complete() || call.is_bare();
+        let is_other = is_over && piece.has_name() && id.is_some_and(|id| id != call.id);
         (!is_other).then_some(place)
     }
 
@@ -108,9 +120,15 @@ impl Calls {
         next: &mut u32,
         out: &mut Vec<Event>,
     ) -> Result<(), String> {
-        let place = match place {
-            Some(place) => place,
-            None => self.add(&piece)?,
+        let place = if let Some(place) = place {
+            place
+        } else {
+            // One without arguments opens before what comes after it.
+            let bare = self.list.len().checked_sub(1).filter(|last| self.list[*last].is_bare());
+            if let Some(bare) = bare.filter(|_| piece.has_name()) {
+                self.open(bare, next, out)?;
+            }
+            self.add(&piece)?
         };
         let call = &mut self.list[place];
         if let Some(id) = piece.id().filter(|_| call.id.is_empty()) {
