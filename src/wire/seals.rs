@@ -9,7 +9,7 @@ use super::canon::{Conversation, Part, Reasoning, Seal};
 use super::dialect::Dialect;
 use super::request::Fields;
 use super::sse::SseFrame;
-use super::{messages, responses};
+use super::{messages, responses, searches};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
@@ -26,6 +26,8 @@ pub struct Stripped {
     pub fields: Vec<(String, Box<RawValue>)>,
     /// Blocks or items that were taken out.
     pub removed: usize,
+    /// Searches of other providers and citations of them that were taken out (messages).
+    pub searches: usize,
     /// Thinking was switched off, because the turn that goes on lost its own.
     pub thinking_off: bool,
 }
@@ -131,7 +133,9 @@ pub fn strip(
     let may_resume = dialect.is_anthropics()
         && thinking_of(fields).is_some_and(is_enabled)
         && memchr::memmem::find(list.get().as_bytes(), b"tool_use").is_some();
+    let may_have_searched = dialect.is_anthropics() && searches::may_be_in(list);
     if !may_resume
+        && !may_have_searched
         && memchr::memmem::find(list.get().as_bytes(), b"think").is_none()
         && memchr::memmem::find(list.get().as_bytes(), b"reasoning").is_none()
     {
@@ -147,13 +151,14 @@ pub fn strip(
     };
     let (kept, removed) =
         if dialect.is_anthropics() { strip_turns(entries, &gone) } else { strip_items(entries, &gone) };
-    if removed == 0 && !(may_resume && resumes_without_thinking(&kept)) {
+    let (kept, searches) = if may_have_searched { searches::strip(kept) } else { (kept, 0) };
+    if removed == 0 && searches == 0 && !(may_resume && resumes_without_thinking(&kept)) {
         return None;
     }
     let mut fields = fields.to_vec();
     fields[place].1 = serde_json::value::to_raw_value(&kept).ok()?;
     let thinking_off = dialect.is_anthropics() && resumes_without_thinking(&kept) && switch_thinking_off(&mut fields);
-    Some(Stripped { fields, removed, thinking_off })
+    Some(Stripped { fields, removed, searches, thinking_off })
 }
 
 /// Turns of messages without such blocks; a turn that nothing is left of is gone.
@@ -473,9 +478,25 @@ mod tests {
     }
 
     #[test]
+    fn searches_of_other_providers_go_with_nothing_else() {
+        let body = json!({"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": [
+            {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}},
+            {"type": "web_search_tool_result", "tool_use_id": "s", "content": [{"url": "u", "encrypted_content": ""}]},
+            {"type": "text", "text": "a"}]}]});
+        let (value, removed, off) = stripped(Dialect::Messages, &body, false, &[]).expect("stripped");
+        assert_eq!((removed, off), (0, false));
+        assert_eq!(value["messages"][1]["content"], json!([{"type": "text", "text": "a"}]));
+        let own = serde_json::from_str(
+            &body.to_string().replace("\"encrypted_content\":\"\"", "\"encrypted_content\":\"e\""),
+        );
+        assert_eq!(stripped(Dialect::Messages, &own.expect("JSON"), false, &[]), None);
+    }
+
+    #[test]
     fn thinking_stays_on_where_the_first_answer_of_several_calls_holds_it() {
         let mut body = history(&json!({"type": "thinking", "thinking": "hm", "signature": "s1"}));
-        let reminded = json!([{"type": "tool_result", "tool_use_id": "b", "content": "1"}, {"type": "text", "text": "x"}]);
+        let reminded =
+            json!([{"type": "tool_result", "tool_use_id": "b", "content": "1"}, {"type": "text", "text": "x"}]);
         body["messages"].as_array_mut().expect("messages").extend([
             json!({"role": "assistant", "content": [{"type": "tool_use", "id": "b", "name": "f", "input": {}}]}),
             json!({"role": "user", "content": reminded}),
@@ -485,10 +506,10 @@ mod tests {
         assert_eq!(stripped(Dialect::Messages, &body, false, &[]), None);
         let (value, removed, off) = stripped(Dialect::Messages, &body, false, &["s1"]).expect("stripped");
         assert_eq!((removed, off, &value["thinking"]["type"]), (1, true, &json!("disabled")));
-        body["messages"].as_array_mut().expect("messages").extend([
-            json!({"role": "assistant", "content": "done"}),
-            json!({"role": "user", "content": "again"}),
-        ]);
+        body["messages"]
+            .as_array_mut()
+            .expect("messages")
+            .extend([json!({"role": "assistant", "content": "done"}), json!({"role": "user", "content": "again"})]);
         let (_, removed, off) = stripped(Dialect::Messages, &body, false, &["s1"]).expect("stripped");
         assert_eq!((removed, off), (1, false), "the next answer thinks anew");
     }

@@ -89,6 +89,7 @@ fn check_block(block: &Value, place: &str, seal: &Seal) -> Result<(), Complaint>
         "redacted_thinking" => &["type", "data"],
         "tool_use" => &["type", "id", "name", "input", "cache_control", "caller", "toolset_name"],
         "tool_result" => &["type", "tool_use_id", "content", "is_error", "cache_control"],
+        "web_search_tool_result" => return searched(block, place),
         "" => return Err(Complaint::invalid(format!("{place}.type: Field required"))),
         _ if FOREIGN.contains(&kind) => {
             return Err(Complaint::invalid(format!(
@@ -116,6 +117,9 @@ fn check_block(block: &Value, place: &str, seal: &Seal) -> Result<(), Complaint>
     }
     match kind {
         "text" if block["text"] == "" => Err(Complaint::invalid("messages: text content blocks must be non-empty")),
+        "text" if list(&block["citations"]).iter().any(|citation| citation["encrypted_index"] == "") => {
+            Err(Complaint::invalid(format!("{place}: Invalid `encrypted_index` in `citations`")))
+        }
         "thinking" => signed(block, place, seal),
         // The simulator redacts nothing, so whatever comes back redacted is another's.
         "redacted_thinking" => Err(Complaint::invalid(format!("{place}: Invalid `data` in `redacted_thinking` block"))),
@@ -130,6 +134,15 @@ fn check_block(block: &Value, place: &str, seal: &Seal) -> Result<(), Complaint>
         }
         _ => Ok(()),
     }
+}
+
+/// What a search found comes back as it was sealed.
+fn searched(block: &Value, place: &str) -> Result<(), Complaint> {
+    if list(&block["content"]).iter().any(|hit| hit["encrypted_content"] == "") {
+        let message = format!("{place}: Invalid `encrypted_content` in `web_search_tool_result` block");
+        return Err(Complaint::invalid(message));
+    }
+    Ok(())
 }
 
 fn signed(block: &Value, place: &str, seal: &Seal) -> Result<(), Complaint> {
@@ -343,6 +356,26 @@ mod tests {
             user(json!([result("a")]))
         ]);
         assert_eq!(told(&again), "messages: `tool_use` ids must be unique");
+    }
+
+    #[test]
+    fn what_a_search_found_comes_back_sealed() {
+        let found = |sealed: &str| {
+            let hit = json!({ "type": "web_search_result", "url": "u", "encrypted_content": sealed });
+            json!([
+                user(json!("x")),
+                assistant(json!([{ "type": "web_search_tool_result", "tool_use_id": "s", "content": [hit] }])),
+                user(json!("y"))
+            ])
+        };
+        assert_eq!(told(&found("e")), "");
+        assert!(told(&found("")).contains("Invalid `encrypted_content`"));
+        let cited = |index: &str| {
+            let text = json!({ "type": "text", "text": "a", "citations": [{ "url": "u", "encrypted_index": index }] });
+            json!([user(json!("x")), assistant(json!([text])), user(json!("y"))])
+        };
+        assert_eq!(told(&cited("i")), "");
+        assert!(told(&cited("")).contains("Invalid `encrypted_index`"));
     }
 
     #[test]
