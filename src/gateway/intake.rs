@@ -18,6 +18,7 @@ use crate::wire::canon::{Conversation, Loss, Tool};
 use crate::wire::dialect::Dialect;
 use crate::wire::request::{Asked, Invalid, Need};
 use crate::wire::responses::expand;
+use crate::wire::tool_names::unfit;
 use crate::wire::translate::read_request;
 use http::HeaderMap;
 use parking_lot::Mutex;
@@ -96,6 +97,13 @@ impl Request {
             Tool::Function { .. } | Tool::WebSearch(_) | Tool::Native { .. } => None,
         });
         custom.collect()
+    }
+
+    /// Names of its tools that some dialect takes in another form only, once a conversation was made.
+    #[must_use]
+    pub fn unfit_names(&self) -> Vec<String> {
+        let read = self.conversation.get().and_then(|read| read.as_ref().ok());
+        read.map_or_else(Vec::new, |(conversation, _)| unfit(conversation))
     }
 
     /// What `plan` decides from: the same for an exchange and for `tautline plan`.

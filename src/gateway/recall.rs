@@ -380,6 +380,7 @@ fn replayed(response: &Json, state: &State, starting_after: Option<u64>) -> Resu
             .filter(|tool| tool.kind == "custom")
             .filter_map(|tool| tool.name.clone())
             .collect(),
+        unfit_names: Vec::new(),
         fields: fields.into_iter().map(|(name, raw)| (name, Json::from(raw))).collect(),
     };
     let frames = Translator::new(Dialect::Responses, Dialect::Responses, context).whole(response.text().as_bytes())?;

@@ -9,6 +9,7 @@
 pub mod canon;
 pub mod chat;
 pub mod dialect;
+mod efforts;
 pub mod error;
 pub mod facts;
 pub mod frames;
@@ -20,6 +21,9 @@ pub mod refusal;
 pub mod request;
 pub mod responses;
 pub mod seals;
+mod searches;
 pub mod sse;
 pub mod strict;
+mod strict_schema;
+pub mod tool_names;
 pub mod translate;

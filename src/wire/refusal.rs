@@ -172,9 +172,10 @@ const fn may_stand_at(kind: RefusalKind, status: u16) -> bool {
 
 fn by_code(fields: &ErrorFields) -> Option<RefusalKind> {
     [fields.code.as_deref(), fields.kind.as_deref()].into_iter().flatten().find_map(|code| match code {
-        "context_length_exceeded" | "string_above_max_length" | "exceed_context_size_error" => {
-            Some(RefusalKind::ContextTooLong)
-        }
+        "context_length_exceeded" | "exceed_context_size_error" => Some(RefusalKind::ContextTooLong),
+        "string_above_max_length" if is_of_text(fields.param.as_deref()) => Some(RefusalKind::ContextTooLong),
+        // A name or an id: nothing that a shorter conversation would mend.
+        "string_above_max_length" => Some(RefusalKind::Unsupported),
         "content_policy_violation"
         | "content_filter"
         | "invalid_prompt"
@@ -213,6 +214,15 @@ fn by_code(fields: &ErrorFields) -> Option<RefusalKind> {
         "model_not_found" | "DeploymentNotFound" => Some(RefusalKind::ModelNotFound),
         _ => None,
     })
+}
+
+/// Whether what a target names as too long is what is said (`messages[0].content`,
+/// `input[1].content[0].text`), or nothing is named.
+fn is_of_text(param: Option<&str>) -> bool {
+    let Some(param) = param else { return true };
+    let last = param.rsplit('.').next().unwrap_or_default();
+    let last = last.split('[').next().unwrap_or_default();
+    matches!(last, "content" | "text" | "input" | "output" | "arguments" | "instructions" | "messages" | "prompt")
 }
 
 fn by_wording(fields: &ErrorFields) -> Option<RefusalKind> {
@@ -368,6 +378,26 @@ mod tests {
                 true,
             ),
             (400, r#"{"error":{"code":"unsupported_parameter","param":"temperature"}}"#, K::Unsupported, false),
+            (400, r#"{"error":{"code":"string_above_max_length"}}"#, K::ContextTooLong, false),
+            (
+                400,
+                r#"{"error":{"code":"string_above_max_length","param":"messages[1].content"}}"#,
+                K::ContextTooLong,
+                false,
+            ),
+            (
+                400,
+                r#"{"error":{"code":"string_above_max_length","param":"input[0].content[0].text"}}"#,
+                K::ContextTooLong,
+                false,
+            ),
+            (
+                400,
+                r#"{"error":{"code":"string_above_max_length","param":"tools[0].function.name"}}"#,
+                K::Unsupported,
+                false,
+            ),
+            (400, r#"{"error":{"code":"string_above_max_length","param":"input[2].call_id"}}"#, K::Unsupported, false),
             (422, r#"{"detail":"Extra inputs are not permitted"}"#, K::Unsupported, true),
             (400, r#"{"error":{"code":"content_filter"}}"#, K::ContentPolicy, false),
             (400, r#"{"error":{"message":"bad temperature"}}"#, K::BadRequest, false),

@@ -3,10 +3,11 @@
 //! Owns the way through the canonical model. Refuses to know targets. Invariant:
 //! what one of the two cannot say is named, never left out in silence.
 
-use super::canon::{Conversation, Encoded, Event, Loss, ReplyContext, Unsayable, WriteFor};
+use super::canon::{Block, Conversation, Encoded, Event, Loss, ReplyContext, Unsayable, WriteFor};
 use super::dialect::Dialect;
 use super::request::Invalid;
 use super::sse::SseFrame;
+use super::tool_names::{self, Back};
 use super::{chat, messages, responses};
 use serde_json::value::RawValue;
 
@@ -39,6 +40,7 @@ pub fn read_request(
 /// # Panics
 /// For what is no conversation; nobody asks for that.
 pub fn write_request(dialect: Dialect, conversation: &Conversation, whom: &WriteFor<'_>) -> Result<Encoded, Unsayable> {
+    let conversation = &*tool_names::fit(conversation, dialect);
     match dialect {
         Dialect::Chat => chat::write_request(conversation, whom),
         Dialect::Messages => messages::write_request(conversation, whom),
@@ -54,6 +56,7 @@ pub fn write_request(dialect: Dialect, conversation: &Conversation, whom: &Write
 pub struct Translator {
     from: From,
     to: To,
+    names: Back,
     events: Vec<Event>,
 }
 
@@ -76,6 +79,7 @@ impl Translator {
     /// For what is no conversation; nobody asks for that.
     #[must_use]
     pub fn new(from: Dialect, to: Dialect, context: ReplyContext) -> Self {
+        let names = if from == to { Back::default() } else { Back::of(&context.unfit_names, from) };
         let from = match from {
             Dialect::Chat => From::Chat(Box::default()),
             Dialect::Messages => From::Messages(Box::default()),
@@ -92,7 +96,7 @@ impl Translator {
                 unreachable!("only conversations are translated")
             }
         };
-        Self { from, to, events: Vec::new() }
+        Self { from, to, names, events: Vec::new() }
     }
 
     /// Takes a frame and appends what it becomes.
@@ -145,7 +149,10 @@ impl Translator {
     }
 
     fn write(&mut self, out: &mut Vec<SseFrame>) {
-        for event in self.events.drain(..) {
+        for mut event in self.events.drain(..) {
+            if let Event::Open { kind: Block::Call { name, .. }, .. } = &mut event {
+                self.names.restore(name);
+            }
             match &mut self.to {
                 To::Chat(encoder) => encoder.push(&event, out),
                 To::Messages(encoder) => encoder.push(&event, out),

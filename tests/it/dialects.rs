@@ -133,6 +133,22 @@ async fn a_fallback_of_another_dialect_answers_with_tools_and_pictures_before_an
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tools_long_name_is_short_for_openais_dialects_and_comes_back_as_it_was() {
+    let house = House::start("", &each("tools=1")).await;
+    let name = format!("mcp__{}", "x".repeat(90));
+    for (client, target) in pairs().filter(|(client, target)| client != target) {
+        let mut body = client.ask(target.provider(), true, PROMPT);
+        client.offer(&mut body, &name);
+        let mut response = client.post(house.addr, &[], &body).await;
+        assert_eq!(response.status, 200, "{client:?} asks {target:?}");
+        let said = client.stream(&mut response).await;
+        assert_eq!(said.calls.iter().map(|call| &call.1).collect::<Vec<_>>(), [&name], "{client:?} asks {target:?}");
+        let seen = house.sim.seen().pop().expect("asked").body.to_string();
+        assert_eq!(seen.contains(&name), target == Tongue::Messages, "{client:?} asks {target:?}: {seen}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_web_search_beside_other_tools_is_a_wish_and_alone_or_chosen_a_need() {
     let house = House::start("", &each("tokens=3")).await;
     let search = json!({"type": "web_search_20250305", "name": "web_search"});

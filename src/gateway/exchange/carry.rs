@@ -233,6 +233,7 @@ impl Walk {
             // A whole answer is assembled from frames, and has its usage.
             include_usage: asked.particulars.include_usage || !asked.stream,
             custom_tools: self.request.custom_tools(),
+            unfit_names: self.request.unfit_names(),
             fields: repeated(&self.request),
         }
     }

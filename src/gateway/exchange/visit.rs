@@ -257,6 +257,7 @@ impl Walk {
             ask_usage: how.ask_usage,
             output_tokens_max: target.max_output_tokens,
             reasoning: target.capabilities.may_reason(),
+            reasoning_declared: target.capabilities.is_known() && target.capabilities.may_reason(),
             developer_role: target.provider.vendor.developer_role,
             reasoning_field: target.provider.reasoning_back(),
         };
@@ -302,6 +303,9 @@ fn of_another(removed: usize) -> Loss {
 /// What a client is told of reasoning that was left out.
 fn named(stripped: &Stripped) -> Vec<Loss> {
     let mut losses: Vec<Loss> = (stripped.removed > 0).then(|| of_another(stripped.removed)).into_iter().collect();
+    if stripped.searches > 0 {
+        losses.push(Loss::Dropped(format!("web searches of another provider ({})", stripped.searches)));
+    }
     if stripped.thinking_off {
         losses.push(Loss::Changed("thinking".to_owned(), "off, since the turn that goes on lost its own"));
     }

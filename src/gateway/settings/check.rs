@@ -76,6 +76,12 @@ pub enum Capabilities {
 }
 
 impl Capabilities {
+    /// Whether its operator listed them.
+    #[must_use]
+    pub const fn is_known(&self) -> bool {
+        matches!(self, Self::Exactly(_))
+    }
+
     /// Whether wishes about reasoning are passed on.
     #[must_use]
     pub fn may_reason(&self) -> bool {

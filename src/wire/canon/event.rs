@@ -90,6 +90,8 @@ pub struct ReplyContext {
     /// Tools that the client defined as custom: calls of them carry free text,
     /// which other dialects wrap as `{"input": "..."}`.
     pub custom_tools: Vec<String>,
+    /// Names of the client's tools that some dialect takes in another form only.
+    pub unfit_names: Vec<String>,
     /// The client's top-level fields, which a response object repeats.
     pub fields: Vec<(String, Json)>,
 }

@@ -49,6 +49,8 @@ pub struct WriteFor<'a> {
     pub output_tokens_max: Option<u64>,
     /// The target takes wishes about reasoning; `false` leaves them out, named.
     pub reasoning: bool,
+    /// Its operator declared that it does.
+    pub reasoning_declared: bool,
     /// The target takes the role `developer`; else it goes as `system`.
     pub developer_role: bool,
     /// The field that the target reads reasoning from (`reasoning_content`,

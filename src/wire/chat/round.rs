@@ -20,6 +20,7 @@ pub(super) const TO: WriteFor<'static> = WriteFor {
     ask_usage: false,
     output_tokens_max: None,
     reasoning: true,
+    reasoning_declared: true,
     developer_role: true,
     reasoning_field: Some("reasoning_details"),
 };
@@ -135,7 +136,9 @@ fn tools(rng: &mut Rng) -> Vec<Tool> {
     let function = |name: &str, strict| Tool::Function {
         name: name.into(),
         description: Some("does".into()),
-        parameters: Some(json(r#"{"type":"object","properties":{"x":{"minimum":1.0}}}"#)),
+        parameters: Some(json(
+            r#"{"type":"object","properties":{"x":{"minimum":1.0}},"required":["x"],"additionalProperties":false}"#,
+        )),
         strict,
         cache: None,
     };
@@ -172,13 +175,13 @@ fn conversation(rng: &mut Rng) -> Conversation {
     let schema = Format::Schema {
         name: Some("s".into()),
         description: Some(word(rng)),
-        schema: json(r#"{"type":"object"}"#),
+        schema: json(r#"{"type":"object","additionalProperties":false}"#),
         strict: Some(rng.bool()),
     };
     let thinking = match rng.u8(0..3) {
         0 => None,
         1 => Some(Thinking { wanted: Some(false), ..Thinking::default() }),
-        _ => Some(Thinking { effort: Some(Effort::ALL[rng.usize(..6)]), ..Thinking::default() }),
+        _ => Some(Thinking { effort: Some(Effort::ALL[rng.usize(1..4)]), ..Thinking::default() }),
     };
     let number = |rng: &mut Rng| rng.bool().then(|| json("0.10"));
     Conversation {

@@ -13,6 +13,9 @@
 //! | images and files of a tool's result | a user message behind the results | changed |
 //! | texts before results in one turn; texts behind calls | stand behind; stand before | changed |
 //! | a thinking budget | `reasoning_effort` | changed |
+//! | an effort that the model does not take | the nearest that it takes | changed |
+//! | no thinking, where that cannot be asked for | its least effort, else left out | changed, dropped |
+//! | `strict` of a schema that OpenAI holds no model to | `false` | changed |
 //! | a reasoning summary's kind; a search's domains and number of uses | left out | dropped |
 //! | more than four stop sequences | the first four | changed |
 //! | a user id of more than 64 characters | its SHA-256 | changed |
@@ -40,6 +43,7 @@ mod tools;
 
 use super::losses::{At, Losses};
 use crate::wire::canon::{Conversation, Effort, Encoded, Format, Json, Thinking, Unsayable, WriteFor};
+use crate::wire::efforts::{self, Word};
 use bytes::Bytes;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -92,7 +96,8 @@ pub fn write_request(conversation: &Conversation, to: &WriteFor<'_>) -> Result<E
     }
     body.maybe("tool_choice", choice.as_ref());
     body.maybe("web_search_options", tools.search.as_ref());
-    body.maybe("response_format", conversation.format.as_ref().map(ResponseFormat::of).as_ref());
+    let format = conversation.format.as_ref().map(|format| ResponseFormat::of(format, &mut losses));
+    body.maybe("response_format", format.as_ref());
     body.maybe("max_completion_tokens", conversation.output_tokens_max.as_ref());
     put_sampling(&mut body, conversation, &mut losses);
     if let Some(effort) = effort(conversation.thinking.as_ref(), to, &mut losses) {
@@ -140,22 +145,35 @@ fn effort(thinking: Option<&Thinking>, to: &WriteFor<'_>, losses: &mut Losses) -
     if thinking.summary.is_some() {
         losses.dropped("reasoning.summary");
     }
-    if thinking.wanted == Some(false) {
-        return Some("none");
-    }
-    if let (None, Some(tokens)) = (thinking.effort, thinking.budget_tokens) {
+    let word = if thinking.wanted == Some(false) {
+        efforts::none(to.model, to.reasoning_declared)
+    } else if let Some(effort) = thinking.effort {
+        if thinking.budget_tokens.is_some() {
+            losses.dropped("thinking.budget_tokens");
+        }
+        efforts::word(to.model, effort)
+    } else {
+        // Wanted or adaptive without more words is what a reasoning target does by itself.
+        let tokens = thinking.budget_tokens?;
         losses.changed("thinking.budget_tokens", "sent as reasoning_effort");
-        return Some(match tokens {
-            _ if tokens <= LOW_TOKENS_MAX => "low",
-            _ if tokens <= MEDIUM_TOKENS_MAX => "medium",
-            _ => "high",
-        });
+        let effort = match tokens {
+            _ if tokens <= LOW_TOKENS_MAX => Effort::Low,
+            _ if tokens <= MEDIUM_TOKENS_MAX => Effort::Medium,
+            _ => Effort::High,
+        };
+        efforts::word(to.model, effort)
+    };
+    match word {
+        Word::Same(word) => Some(word),
+        Word::Nearest(word) => {
+            losses.changed("reasoning_effort", "the nearest that this model takes");
+            Some(word)
+        }
+        Word::LeftOut => {
+            losses.dropped("reasoning_effort");
+            None
+        }
     }
-    if thinking.budget_tokens.is_some() {
-        losses.dropped("thinking.budget_tokens");
-    }
-    // Wanted or adaptive without more words is what a reasoning target does by itself.
-    thinking.effort.map(Effort::as_str)
 }
 
 fn put_identity(body: &mut Body, conversation: &Conversation, losses: &mut Losses) {
@@ -232,7 +250,7 @@ struct Schema<'a> {
 }
 
 impl<'a> ResponseFormat<'a> {
-    fn of(format: &'a Format) -> Self {
+    fn of(format: &'a Format, losses: &mut Losses) -> Self {
         match format {
             Format::Text => Self::Text,
             Format::JsonObject => Self::JsonObject,
@@ -242,7 +260,7 @@ impl<'a> ResponseFormat<'a> {
                     name: name.as_deref().map_or(Cow::Borrowed("answer"), Cow::Borrowed),
                     description: description.as_deref(),
                     schema,
-                    strict: *strict,
+                    strict: tools::strict(*strict, Some(schema), &At::Field("response_format"), losses),
                 },
             },
         }
@@ -448,6 +466,41 @@ mod tests {
         );
         let plain = WriteFor { reasoning: false, ..TO };
         assert!(write_to(&conversation, &plain).1.contains(&"dropped reasoning_effort".to_owned()));
+    }
+
+    #[test]
+    fn efforts_and_strictness_are_what_the_target_takes() {
+        let open = Json::parse(r#"{"type":"object","properties":{"a":{}}}"#.to_owned()).expect("JSON");
+        let conversation = |thinking| Conversation {
+            tools: vec![Tool::Function {
+                name: "f".into(),
+                description: None,
+                parameters: Some(open.clone()),
+                strict: Some(true),
+                cache: None,
+            }],
+            format: Some(Format::Schema { name: None, description: None, schema: open.clone(), strict: Some(true) }),
+            thinking: Some(thinking),
+            ..asking(vec![Part::text("x")])
+        };
+        let (body, losses) = write(&conversation(Thinking { effort: Some(Effort::Max), ..Thinking::default() }));
+        assert_eq!(body["tools"][0]["function"]["strict"], false);
+        assert_eq!(body["response_format"]["json_schema"]["strict"], false);
+        assert_eq!(body["reasoning_effort"], "high");
+        assert_eq!(
+            losses,
+            [
+                "changed tools[0].strict: false, as the schema leaves fields open",
+                "changed response_format.strict: false, as the schema leaves fields open",
+                "changed reasoning_effort: the nearest that this model takes",
+            ]
+        );
+        let none = conversation(Thinking { wanted: Some(false), ..Thinking::default() });
+        let effort = |model, reasoning_declared| {
+            write_to(&none, &WriteFor { model, reasoning_declared, ..TO }).0["reasoning_effort"].clone()
+        };
+        assert_eq!([effort("m", true), effort("m", false)], [json!("none"), Value::Null]);
+        assert_eq!([effort("gpt-5.2", false), effort("o3", true)], [json!("none"), json!("low")]);
     }
 
     #[test]

@@ -30,6 +30,7 @@ const TARGET: WriteFor<'static> = WriteFor {
     ask_usage: false,
     output_tokens_max: None,
     reasoning: true,
+    reasoning_declared: false,
     developer_role: false,
     reasoning_field: None,
 };

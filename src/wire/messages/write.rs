@@ -14,6 +14,7 @@
 //! | turns of one role after each other | one turn; results first in it |
 //! | no user turn first, or none at all | one is put there, or the last system text is it (changed) |
 //! | ids of calls with other letters than `[a-zA-Z0-9_-]` | rewritten, and read back |
+//! | a tool's name of more than 128 characters, or with others than letters, digits, `_` and `-` | its beginning and a hash; the answer has the client's name again |
 //! | reasoning with `signature`, `redacted_thinking` | as it was |
 //! | any other reasoning of earlier turns | dropped |
 //! | refusals of earlier turns | text (changed) |

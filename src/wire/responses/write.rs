@@ -19,6 +19,9 @@
 //! | `service_tier: "standard_only"` | `default` |
 //! | images in assistant turns, documents as plain text | dropped; a text part |
 //! | ids of calls, names of users beyond 64 characters | their SHA-256 |
+//! | an effort that the model does not take | the nearest that it takes |
+//! | no thinking, where that cannot be asked for | its least effort, else dropped |
+//! | `strict` of a schema that OpenAI holds no model to | `strict: false` |
 //! | a function without `strict` | `strict: false` (here the default is true) |
 //! | other vendors' own tools and steps | dropped; refused if the tool choice demands one |
 //! | `max_uses`, `blocked_domains` of a web search | dropped |
@@ -36,6 +39,7 @@ use super::reading::Losses;
 use crate::wire::canon::{
     Conversation, Effort, Encoded, Format, Json, Part, Role, Seal, Thinking, Turn, Unsayable, WriteFor,
 };
+use crate::wire::efforts::{self, Word};
 use bytes::Bytes;
 
 /// The least that OpenAI takes as `max_output_tokens`.
@@ -86,7 +90,7 @@ pub fn write_request(conversation: &Conversation, how: &WriteFor<'_>) -> Result<
     if let Some(parallel) = conversation.parallel_calls.filter(|_| !conversation.tools.is_empty()) {
         out.flag("parallel_tool_calls", parallel);
     }
-    text(conversation, &mut out);
+    text(conversation, &mut out, &mut losses);
     reasoning(conversation.thinking.as_ref(), how, &mut out, &mut losses);
     limits(conversation, &mut out, &mut losses);
     others(conversation, how, &mut out, &mut losses);
@@ -108,7 +112,7 @@ fn instructions(turns: &[Turn]) -> Option<(&str, &[Turn])> {
     }
 }
 
-fn text(conversation: &Conversation, out: &mut JsonOut) {
+fn text(conversation: &Conversation, out: &mut JsonOut, losses: &mut Losses) {
     if conversation.format.is_none() && conversation.verbosity.is_none() {
         return;
     }
@@ -129,7 +133,7 @@ fn text(conversation: &Conversation, out: &mut JsonOut) {
             }
             out.raw_field("schema", schema.text());
             if let Some(strict) = strict {
-                out.flag("strict", *strict);
+                out.flag("strict", tool::strict(*strict, Some(schema), "text.format.strict", losses));
             }
             out.close();
         }
@@ -156,10 +160,21 @@ fn reasoning(thinking: Option<&Thinking>, how: &WriteFor<'_>, out: &mut JsonOut,
             _ => Effort::High,
         })
     };
-    let effort = match (thinking.wanted, thinking.effort) {
-        (Some(false), _) => Some("none"),
-        (_, Some(effort)) => Some(effort.as_str()),
-        (_, None) => budgeted().map(Effort::as_str),
+    let word = match (thinking.wanted, thinking.effort.or_else(budgeted)) {
+        (Some(false), _) => Some(efforts::none(how.model, how.reasoning_declared)),
+        (_, effort) => effort.map(|effort| efforts::word(how.model, effort)),
+    };
+    let effort = match word {
+        Some(Word::Same(word)) => Some(word),
+        Some(Word::Nearest(word)) => {
+            losses.changed("reasoning.effort", "the nearest that this model takes");
+            Some(word)
+        }
+        Some(Word::LeftOut) => {
+            losses.dropped("reasoning.effort");
+            None
+        }
+        None => None,
     };
     if thinking.budget_tokens.is_some() {
         losses.changed("thinking.budget_tokens", "reasoning.effort");

@@ -28,6 +28,7 @@ const WHOM: WriteFor<'static> = WriteFor {
     ask_usage: false,
     output_tokens_max: Some(4096),
     reasoning: true,
+    reasoning_declared: false,
     developer_role: true,
     reasoning_field: None,
 };

@@ -8,6 +8,7 @@ use super::super::losses::{At, Losses};
 use super::super::read::{nested_format, nested_place};
 use crate::wire::canon::{Json, Tool, ToolChoice, Unsayable, WebSearch};
 use crate::wire::dialect::Dialect;
+use crate::wire::strict_schema::is_strict;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
@@ -75,7 +76,7 @@ pub(super) fn write<'a>(tools: &'a [Tool], losses: &mut Losses) -> Tools<'a> {
                         name,
                         description: description.as_deref(),
                         parameters: parameters.as_ref().and_then(schema),
-                        strict: *strict,
+                        strict: self::strict(*strict, parameters.as_ref(), &at.index(place), losses),
                     },
                 });
             }
@@ -131,6 +132,16 @@ impl<'a> Tools<'a> {
             Kind::Custom => Reference::Custom { custom: name },
         })
     }
+}
+
+/// `strict` as it may be written: OpenAI refuses a whole request for one that its
+/// schema does not bear.
+pub(super) fn strict(asked: Option<bool>, schema: Option<&Json>, at: &At<'_>, losses: &mut Losses) -> Option<bool> {
+    if asked == Some(true) && !schema.is_some_and(is_strict) {
+        losses.changed(at.key("strict"), "false, as the schema leaves fields open");
+        return Some(false);
+    }
+    asked
 }
 
 /// The schema as OpenAI takes it: it refuses an object that says nothing of its

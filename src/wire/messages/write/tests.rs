@@ -14,6 +14,7 @@ fn target(model: &str) -> WriteFor<'_> {
         ask_usage: false,
         output_tokens_max: None,
         reasoning: true,
+        reasoning_declared: false,
         developer_role: false,
         reasoning_field: None,
     }

@@ -15,6 +15,7 @@ const FOR: WriteFor<'static> = WriteFor {
     ask_usage: false,
     output_tokens_max: None,
     reasoning: true,
+    reasoning_declared: true,
     developer_role: true,
     reasoning_field: None,
 };
@@ -37,7 +38,7 @@ fn function(name: &str) -> Tool {
     Tool::Function {
         name: name.into(),
         description: Some("d".into()),
-        parameters: Some(json_of(r#"{"type":"object","properties":{}}"#)),
+        parameters: Some(json_of(r#"{"type":"object","properties":{},"additionalProperties":false}"#)),
         strict: Some(true),
         cache: None,
     }
@@ -110,7 +111,7 @@ fn the_body_has_the_vendors_fields_in_their_order() {
             r#"{"type":"function_call","call_id":"c","name":"f","arguments":"{}"},"#,
             r#"{"type":"function_call_output","call_id":"c","output":"r"},"#,
             r#"{"type":"message","role":"user","content":[{"type":"input_text","text":"and?"}]}],"#,
-            r#""tools":[{"type":"function","name":"f","description":"d","parameters":{"type":"object","properties":{}},"strict":true}],"#,
+            r#""tools":[{"type":"function","name":"f","description":"d","parameters":{"type":"object","properties":{},"additionalProperties":false},"strict":true}],"#,
             r#""tool_choice":{"type":"function","name":"f"},"parallel_tool_calls":false,"reasoning":{"effort":"high"},"#,
             r#""max_output_tokens":99,"store":false,"include":["reasoning.encrypted_content"],"stream":true}"#,
         )
@@ -321,6 +322,41 @@ fn parts_and_items_of_this_dialect_go_back_to_their_places() {
 }
 
 #[test]
+fn efforts_and_strictness_are_what_the_target_takes() {
+    let open = json_of(r#"{"type":"object","properties":{"a":{}}}"#);
+    let conversation = |thinking| Conversation {
+        tools: vec![Tool::Function {
+            name: "f".into(),
+            description: None,
+            parameters: Some(open.clone()),
+            strict: Some(true),
+            cache: None,
+        }],
+        format: Some(Format::Schema { name: None, description: None, schema: open.clone(), strict: Some(true) }),
+        thinking: Some(thinking),
+        ..Conversation::default()
+    };
+    let most = Thinking { effort: Some(Effort::Max), ..Thinking::default() };
+    let (body, losses) = write(&conversation(most), &FOR);
+    assert_eq!((&body["tools"][0]["strict"], &body["text"]["format"]["strict"]), (&json!(false), &json!(false)));
+    assert_eq!(body["reasoning"], json!({"effort": "high"}));
+    assert_eq!(
+        losses,
+        [
+            "changed tools[0].strict: false, as the schema leaves fields open",
+            "changed text.format.strict: false, as the schema leaves fields open",
+            "changed reasoning.effort: the nearest that this model takes",
+        ]
+    );
+    let none = conversation(Thinking { wanted: Some(false), ..Thinking::default() });
+    let effort = |model, reasoning_declared| {
+        write(&none, &WriteFor { model, reasoning_declared, ..FOR }).0["reasoning"]["effort"].clone()
+    };
+    assert_eq!([effort("m", true), effort("m", false)], [json!("none"), Value::Null]);
+    assert_eq!([effort("gpt-5.2", false), effort("o3", true)], [json!("none"), json!("low")]);
+}
+
+#[test]
 fn a_grammar_is_taken_from_chat_completions_too() {
     let custom = |format: &str| Conversation {
         tools: vec![Tool::Custom { name: "p".into(), description: None, format: Some(json_of(format)) }],
@@ -406,7 +442,7 @@ fn random(rng: &mut fastrand::Rng) -> Conversation {
     }
     let thinking = [
         None,
-        Some(Thinking { effort: Some(Effort::XHigh), summary: Some("auto".into()), ..Thinking::default() }),
+        Some(Thinking { effort: Some(Effort::High), summary: Some("auto".into()), ..Thinking::default() }),
         Some(Thinking { wanted: Some(false), ..Thinking::default() }),
     ];
     Conversation {
@@ -421,7 +457,7 @@ fn random(rng: &mut fastrand::Rng) -> Conversation {
             Some(Format::Schema {
                 name: Some("n".into()),
                 description: None,
-                schema: json_of(r#"{"type":"object"}"#),
+                schema: json_of(r#"{"type":"object","additionalProperties":false}"#),
                 strict: Some(true),
             }),
         ][rng.usize(0..3)]

@@ -7,6 +7,7 @@ use super::super::json_out::JsonOut;
 use super::super::reading::Losses;
 use crate::wire::canon::{Conversation, Json, Tool, ToolChoice, Unsayable, WebSearch};
 use crate::wire::dialect::Dialect;
+use crate::wire::strict_schema::is_strict;
 use std::borrow::Cow;
 
 /// Writes `tools` and `tool_choice`.
@@ -22,7 +23,7 @@ pub(super) fn write(conversation: &Conversation, out: &mut JsonOut, losses: &mut
         if written.is_empty() {
             out.key("tools").open_list();
         }
-        write_tool(tool, out, losses);
+        write_tool(tool, place, out, losses);
         written.push(tool);
     }
     if !written.is_empty() {
@@ -34,7 +35,7 @@ pub(super) fn write(conversation: &Conversation, out: &mut JsonOut, losses: &mut
     }
 }
 
-fn write_tool(tool: &Tool, out: &mut JsonOut, losses: &mut Losses) {
+fn write_tool(tool: &Tool, place: usize, out: &mut JsonOut, losses: &mut Losses) {
     match tool {
         Tool::Function { name, description, parameters, strict, .. } => {
             out.open().field("type", "function").field("name", name);
@@ -43,7 +44,9 @@ fn write_tool(tool: &Tool, out: &mut JsonOut, losses: &mut Losses) {
             }
             out.raw_field("parameters", &schema(parameters.as_ref()));
             // Left out it would mean true here, and a schema that is not strict be refused.
-            out.flag("strict", strict.unwrap_or(false)).close();
+            let strict =
+                self::strict(*strict == Some(true), parameters.as_ref(), &format!("tools[{place}].strict"), losses);
+            out.flag("strict", strict).close();
         }
         Tool::Custom { name, description, format } => {
             out.open().field("type", "custom").field("name", name);
@@ -60,6 +63,16 @@ fn write_tool(tool: &Tool, out: &mut JsonOut, losses: &mut Losses) {
         }
         Tool::WebSearch(search) => write_search(search, out, losses),
     }
+}
+
+/// `strict` as it may be written: OpenAI refuses a whole request for one that its
+/// schema does not bear.
+pub(super) fn strict(asked: bool, schema: Option<&Json>, field: &str, losses: &mut Losses) -> bool {
+    let strict = asked && schema.is_some_and(is_strict);
+    if asked && !strict {
+        losses.changed(field, "false, as the schema leaves fields open");
+    }
+    strict
 }
 
 /// The schema with the fields that OpenAI refuses one without.
