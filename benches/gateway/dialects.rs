@@ -60,6 +60,7 @@ fn whom() -> WriteFor<'static> {
         ask_usage: true,
         output_tokens_max: Some(4096),
         reasoning: true,
+        reasoning_declared: true,
         developer_role: true,
         reasoning_field: None,
     }

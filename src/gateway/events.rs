@@ -22,6 +22,7 @@ closed_enum! {
     TokenKind {
         Input => "input",
         CachedInput => "cached_input",
+        CacheWrite => "cache_write",
         Output => "output",
         Reasoning => "reasoning",
     }
@@ -390,6 +391,7 @@ impl AttemptEnded<'_> {
             for (kind, count) in [
                 (TokenKind::Input, usage.input),
                 (TokenKind::CachedInput, usage.cached_input),
+                (TokenKind::CacheWrite, usage.cache_write),
                 (TokenKind::Output, usage.output),
                 (TokenKind::Reasoning, usage.reasoning),
             ] {

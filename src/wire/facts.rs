@@ -16,6 +16,16 @@ pub enum Finish {
     Other,
 }
 
+/// Words by which a server says that it broke off (DeepSeek, vLLM, `OpenRouter`).
+const BROKEN_OFF: [&str; 3] = ["insufficient_system_resource", "abort", "error"];
+
+/// The error that a reason to end stands for, if it is no good end.
+pub(super) fn broken_off(reason: &str) -> Option<ErrorFields> {
+    let word = BROKEN_OFF.into_iter().find(|word| *word == reason)?;
+    let message = format!("the answer was broken off, finish reason `{word}`");
+    Some(ErrorFields { code: Some(word.to_owned()), message: Some(message), ..ErrorFields::default() })
+}
+
 /// What one frame told.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct FrameFacts {

@@ -202,6 +202,7 @@ fn by_code(fields: &ErrorFields) -> Option<RefusalKind> {
         | "overloaded"
         | "service_unavailable"
         | "server_overloaded"
+        | "insufficient_system_resource"
         | "engine_overloaded"
         | "server_is_overloaded"
         | "slow_down" => Some(RefusalKind::Overloaded),
@@ -237,6 +238,12 @@ fn by_wording(fields: &ErrorFields) -> Option<RefusalKind> {
         "input is too long",
         "reduce the length of the messages",
         "exceed context limit",
+        // xAI, Gemini, LM Studio.
+        "maximum prompt length is",
+        "exceeds the maximum number of tokens allowed",
+        "loaded with context length",
+        "greater than the context length",
+        "cannot truncate prompt with n_keep",
     ]) {
         Some(RefusalKind::ContextTooLong)
     } else if has(&["credit balance is too low", "specified api usage limits"]) {
@@ -284,7 +291,11 @@ fn is_of_thinking(text: &str) -> bool {
 /// (vLLM) and `{"detail": ...}` (FastAPI). Anything else has no fields.
 #[must_use]
 pub fn read_error_fields(body: &[u8]) -> ErrorFields {
-    let Ok(value) = serde_json::from_slice::<Value>(body) else { return ErrorFields::default() };
+    let Ok(mut value) = serde_json::from_slice::<Value>(body) else { return ErrorFields::default() };
+    // Gemini puts its one error into a list.
+    if let Some(first) = value.get_mut(0) {
+        value = first.take();
+    }
     let object = match value.get("error") {
         Some(Value::String(text)) => {
             return ErrorFields { message: Some(redact(text, MESSAGE_MAX)), ..ErrorFields::default() };
@@ -398,6 +409,24 @@ mod tests {
                 false,
             ),
             (400, r#"{"error":{"code":"string_above_max_length","param":"input[2].call_id"}}"#, K::Unsupported, false),
+            (
+                400,
+                r#"[{"error":{"code":400,"message":"The input token count (9) exceeds the maximum number of tokens allowed (8).","status":"INVALID_ARGUMENT"}}]"#,
+                K::ContextTooLong,
+                true,
+            ),
+            (
+                400,
+                r#"{"code":"c","error":"This model's maximum prompt length is 131072 but the request contains 136973 tokens."}"#,
+                K::ContextTooLong,
+                true,
+            ),
+            (
+                400,
+                r#"{"error":"However, the model is loaded with context length of only 4096 tokens, which is not enough."}"#,
+                K::ContextTooLong,
+                true,
+            ),
             (422, r#"{"detail":"Extra inputs are not permitted"}"#, K::Unsupported, true),
             (400, r#"{"error":{"code":"content_filter"}}"#, K::ContentPolicy, false),
             (400, r#"{"error":{"message":"bad temperature"}}"#, K::BadRequest, false),

@@ -151,7 +151,9 @@ impl SseDecoder {
     }
 
     fn dispatch(&mut self, next: usize, out: &mut Vec<SseFrame>) {
-        if self.data.is_empty() && self.event.is_none() {
+        if self.data.is_empty() {
+            // Without data nothing is dispatched, whatever its name (the standard).
+            self.event = None;
             self.forget_to(next);
             return;
         }
@@ -161,7 +163,6 @@ impl SseDecoder {
         self.scanned = 0;
         let event = event_range.map(|range| taken.slice(range));
         let data = match self.data.as_slice() {
-            [] => Bytes::new(),
             [one] => {
                 // As nearly all: cut to size, which counts no holder.
                 taken.truncate(one.end);
@@ -260,6 +261,15 @@ mod tests {
         }
         assert!(out.is_empty());
         assert_eq!(decoder.push(&[b'x'; 65], &mut out), Err(FrameTooLong { max: 64 }));
+    }
+
+    #[test]
+    fn a_name_without_data_is_no_frame_and_names_nothing_after_it() {
+        let mut decoder = SseDecoder::new(64);
+        let mut out = Vec::new();
+        decoder.push(b"event: ping\n\ndata: a\n\nevent: b\ndata:\n\n", &mut out).expect("small");
+        let told: Vec<_> = out.iter().map(|frame| (frame.event.as_deref(), &frame.data[..])).collect();
+        assert_eq!(told, [(None, &b"a"[..]), (Some(&b"b"[..]), &b""[..])]);
     }
 
     #[test]

@@ -90,7 +90,13 @@ impl Translator {
         };
         let to = match to {
             Dialect::Chat => To::Chat(Box::new(chat::Encoder::new(context))),
-            Dialect::Messages => To::Messages(Box::new(messages::Encoder::new(context))),
+            Dialect::Messages => {
+                let mut encoder = Box::new(messages::Encoder::new(context));
+                if matches!(from, From::Messages(_)) {
+                    encoder.keep_seals();
+                }
+                To::Messages(encoder)
+            }
             Dialect::Responses => To::Responses(Box::new(responses::Encoder::new(context))),
             Dialect::Completions | Dialect::Embeddings | Dialect::CountTokens => {
                 unreachable!("only conversations are translated")
@@ -109,8 +115,7 @@ impl Translator {
             From::Messages(decoder) => decoder.push(frame, &mut self.events)?,
             From::Responses(decoder) => decoder.push(frame, &mut self.events)?,
         }
-        self.write(out);
-        Ok(())
+        self.write(out)
     }
 
     /// The answer ended well: appends what closes it.
@@ -133,7 +138,7 @@ impl Translator {
             From::Responses(_) => responses::decode_whole(body)?,
         };
         let mut out = Vec::new();
-        self.write(&mut out);
+        self.write(&mut out)?;
         self.end(&mut out);
         Ok(out)
     }
@@ -148,7 +153,7 @@ impl Translator {
         }
     }
 
-    fn write(&mut self, out: &mut Vec<SseFrame>) {
+    fn write(&mut self, out: &mut Vec<SseFrame>) -> Result<(), String> {
         for mut event in self.events.drain(..) {
             if let Event::Open { kind: Block::Call { name, .. }, .. } = &mut event {
                 self.names.restore(name);
@@ -158,6 +163,10 @@ impl Translator {
                 To::Messages(encoder) => encoder.push(&event, out),
                 To::Responses(encoder) => encoder.push(&event, out),
             }
+        }
+        match &self.to {
+            To::Messages(encoder) => encoder.failure().map_or(Ok(()), |failure| Err(failure.to_owned())),
+            To::Chat(_) | To::Responses(_) => Ok(()),
         }
     }
 }

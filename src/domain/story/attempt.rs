@@ -185,9 +185,10 @@ pub(super) fn usage(usage: Usage) -> String {
         _ => format!(" ({} {what})", grouped(count)),
     };
     format!(
-        "{} tokens in{} and {} out{}{}",
+        "{} tokens in{}{} and {} out{}{}",
         grouped(usage.input),
         part(usage.cached_input, "from the provider's cache"),
+        part(usage.cache_write, "written to it"),
         grouped(usage.output),
         part(usage.reasoning, "of them reasoning"),
         if usage.estimated { ", estimated by us" } else { "" }

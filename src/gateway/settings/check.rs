@@ -524,9 +524,10 @@ pub fn unknown<S: AsRef<str>>(at: &str, what: &str, asked: &str, names: impl Ite
 }
 
 fn price(at: &str, raw: Option<RawPrice>, faults: &mut Vec<Fault>) -> Option<Price> {
-    let RawPrice { input, output, cached_input } = raw?;
-    if [Some(input), Some(output), cached_input].into_iter().flatten().any(|usd| !usd.is_finite() || usd < 0.0) {
+    let RawPrice { input, output, cached_input, cache_write, cache_write_1h } = raw?;
+    let all = [Some(input), Some(output), cached_input, cache_write, cache_write_1h];
+    if all.into_iter().flatten().any(|usd| !usd.is_finite() || usd < 0.0) {
         faults.push(Fault::new(at, "a price is negative or no number", "write USD per million tokens"));
     }
-    Some(Price { input, output, cached_input })
+    Some(Price { input, output, cached_input, cache_write, cache_write_1h })
 }

@@ -7,7 +7,7 @@ use crate::domain::usage::Price;
 #[must_use]
 pub fn built_in(model: &str) -> Option<(u64, Price)> {
     const fn usd(input: f64, cached_input: f64, output: f64) -> Price {
-        Price { input, output, cached_input: Some(cached_input) }
+        Price { input, output, cached_input: Some(cached_input), cache_write: None, cache_write_1h: None }
     }
     Some(match model {
         "gpt-5" => (400_000, usd(1.25, 0.125, 10.0)),

@@ -123,13 +123,17 @@ pub struct RawTarget {
     pub deadlines: RawDeadlines,
 }
 
-/// `price = { input, output, cached_input }`, USD per million tokens.
+/// `price = { input, output, cached_input, cache_write, cache_write_1h }`, USD per million tokens.
 #[derive(Debug, Clone, Copy, Deserialize)]
 pub struct RawPrice {
     pub input: f64,
     pub output: f64,
     #[serde(default)]
     pub cached_input: Option<f64>,
+    #[serde(default)]
+    pub cache_write: Option<f64>,
+    #[serde(default)]
+    pub cache_write_1h: Option<f64>,
 }
 
 /// `params = { drop, rename, set }`

@@ -146,6 +146,13 @@ pub enum Seal {
 }
 
 impl Seal {
+    /// Goes on by a further piece of the same kind.
+    pub fn push(&mut self, piece: &str) {
+        match self {
+            Self::Signature(text) | Self::Redacted(text) | Self::Encrypted(text) => text.push_str(piece),
+        }
+    }
+
     #[must_use]
     pub fn text(&self) -> &str {
         match self {

@@ -1,6 +1,6 @@
 //! What an answer says, piece by piece.
 
-use super::conversation::Citation;
+use super::conversation::{Citation, Seal};
 use super::json::Json;
 use crate::domain::usage::Usage;
 use crate::wire::facts::Finish;
@@ -72,8 +72,8 @@ pub enum Delta {
     /// Of a call: JSON text, or the free text of a custom one.
     Arguments(String),
     Citation(Citation),
-    /// The maker's seal over a reasoning block: signature or encrypted content.
-    Seal(String),
+    /// The maker's seal over a reasoning block, or a further piece of it.
+    Seal(Seal),
 }
 
 /// What an encoder knows of the exchange that it answers.

@@ -2,7 +2,8 @@
 
 use crate::wire::request::{Invalid, Need, Particulars, Reader, bad};
 use serde::Deserialize;
-use serde::de::{Deserializer, SeqAccess, Visitor};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use std::fmt;
 
 /// Reads the fields that planning and clocks need.
@@ -119,6 +120,28 @@ impl<'de> Deserialize<'de> for Content {
             #[serde(default)]
             text: Option<Text>,
         }
+        /// A part, or, as some clients write it, its bare text.
+        struct Part(Content);
+        impl<'de> Deserialize<'de> for Part {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct Look;
+                impl<'de> Visitor<'de> for Look {
+                    type Value = Part;
+                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        f.write_str("a part or text")
+                    }
+                    fn visit_str<E>(self, text: &str) -> Result<Part, E> {
+                        Ok(Part(Content { text_bytes: text.len() as u64, has_image: false }))
+                    }
+                    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Part, A::Error> {
+                        let part = ContentPart::deserialize(MapAccessDeserializer::new(map))?;
+                        let text_bytes = part.text.map_or(0, |text| text.bytes);
+                        Ok(Part(Content { text_bytes, has_image: part.r#type.is_image }))
+                    }
+                }
+                deserializer.deserialize_any(Look)
+            }
+        }
         struct Look;
         impl<'de> Visitor<'de> for Look {
             type Value = Content;
@@ -133,13 +156,27 @@ impl<'de> Deserialize<'de> for Content {
             }
             fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Content, A::Error> {
                 let mut content = Content::default();
-                while let Some(part) = parts.next_element::<ContentPart>()? {
-                    content.text_bytes += part.text.map_or(0, |text| text.bytes);
-                    content.has_image |= part.r#type.is_image;
+                while let Some(Part(part)) = parts.next_element()? {
+                    content.text_bytes += part.text_bytes;
+                    content.has_image |= part.has_image;
                 }
                 Ok(content)
             }
         }
         deserializer.deserialize_any(Look)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_may_be_a_list_of_parts_and_bare_texts() {
+        let content: Content =
+            serde_json::from_str(r#"["ab",{"type":"text","text":"c"},{"type":"image_url","image_url":{"url":"u"}}]"#)
+                .expect("content");
+        assert_eq!((content.text_bytes, content.has_image), (3, true));
+        assert!(serde_json::from_str::<Content>("[7]").is_err());
     }
 }

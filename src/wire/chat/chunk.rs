@@ -6,8 +6,8 @@
 //! (DeepSeek, vLLM) and `reasoning` (OpenRouter, Groq) by their own references.
 
 use crate::domain::usage::Usage;
-use crate::wire::facts::{Finish, FrameFacts, WholeFacts};
-use crate::wire::refusal::read_error_fields;
+use crate::wire::facts::{Finish, FrameFacts, WholeFacts, broken_off};
+use crate::wire::refusal::{ErrorFields, read_error_fields};
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use std::fmt;
@@ -65,7 +65,10 @@ pub fn read_whole(body: &[u8]) -> Result<WholeFacts, String> {
             facts.has_answer |= message.content.filled.0 || parts.iter().any(|part| part.0);
         }
         facts.has_answer |= choice.text.0;
-        facts.finish = choice.finish_reason.and_then(|reason| reason.finish).or(facts.finish);
+        if let Some(reason) = choice.finish_reason {
+            facts.error = reason.broken_off.map(|error| *error).or(facts.error);
+            facts.finish = reason.finish.or(facts.finish);
+        }
     }
     Ok(facts)
 }
@@ -97,6 +100,8 @@ struct Word {
     is_error: bool,
     /// As a reason to end. Some servers write an empty one into every chunk: that is none.
     finish: Option<Finish>,
+    /// As a reason to end, it says that the server broke off.
+    broken_off: Option<Box<ErrorFields>>,
 }
 
 impl<'de> Deserialize<'de> for Word {
@@ -108,7 +113,11 @@ impl<'de> Deserialize<'de> for Word {
                 f.write_str("a string")
             }
             fn visit_str<E>(self, text: &str) -> Result<Word, E> {
-                Ok(Word { is_error: text == "error", finish: (!text.is_empty()).then(|| finish(text)) })
+                Ok(Word {
+                    is_error: text == "error",
+                    finish: (!text.is_empty()).then(|| finish(text)),
+                    broken_off: broken_off(text).map(Box::new),
+                })
             }
         }
         deserializer.deserialize_str(Look)
@@ -182,8 +191,9 @@ impl<'a> Choices<'a> {
             facts.answers += 1;
             facts.contents += 1;
         }
-        if let Some(finish) = choice.finish_reason.and_then(|reason| reason.finish) {
-            facts.finished.push((choice.index, finish));
+        if let Some(reason) = choice.finish_reason {
+            facts.error = reason.broken_off.map(|error| *error).or(facts.error.take());
+            facts.finished.extend(reason.finish.map(|finish| (choice.index, finish)));
         }
     }
 }
@@ -238,6 +248,8 @@ pub(super) struct UsageWire {
 #[serde(default)]
 struct PromptDetails {
     cached_tokens: Count,
+    /// `OpenRouter`, and OpenAI where it charges for it.
+    cache_write_tokens: Count,
 }
 
 #[derive(Deserialize, Default)]
@@ -265,10 +277,13 @@ impl<'de> Deserialize<'de> for Count {
 
 impl From<UsageWire> for Usage {
     fn from(wire: UsageWire) -> Self {
+        let details = wire.prompt_tokens_details.unwrap_or_default();
         Self {
             input: wire.prompt_tokens.0,
             output: wire.completion_tokens.0,
-            cached_input: wire.prompt_tokens_details.map_or(0, |details| details.cached_tokens.0),
+            cached_input: details.cached_tokens.0,
+            cache_write: details.cache_write_tokens.0,
+            cache_write_1h: 0,
             reasoning: wire.completion_tokens_details.map_or(0, |details| details.reasoning_tokens.0),
             estimated: false,
         }
@@ -356,6 +371,17 @@ mod tests {
 
     fn facts(text: &str) -> FrameFacts {
         read_chunk(text.as_bytes()).expect("a chunk")
+    }
+
+    #[test]
+    fn a_server_that_broke_off_is_an_error_and_no_end() {
+        for word in ["insufficient_system_resource", "abort", "error"] {
+            let chunk = facts(&format!(r#"{{"choices":[{{"index":0,"delta":{{}},"finish_reason":"{word}"}}]}}"#));
+            assert_eq!(chunk.error.and_then(|error| error.code).as_deref(), Some(word));
+            let whole = format!(r#"{{"choices":[{{"message":{{"content":"a"}},"finish_reason":"{word}"}}]}}"#);
+            assert!(read_whole(whole.as_bytes()).expect("an answer").error.is_some());
+        }
+        assert_eq!(facts(r#"{"choices":[{"index":0,"delta":{},"finish_reason":"eos"}]}"#).error, None);
     }
 
     #[test]

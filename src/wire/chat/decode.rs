@@ -16,8 +16,8 @@ use super::chunk::{UsageWire, finish, not_a_chunk};
 use super::seal::{Detail, ENCRYPTED, SUMMARY, TEXT, is_encrypted};
 use super::whole::chunks_of_whole;
 use crate::domain::usage::Usage;
-use crate::wire::canon::{Block, Citation, Delta, Event};
-use crate::wire::facts::Finish;
+use crate::wire::canon::{Block, Citation, Delta, Event, Seal};
+use crate::wire::facts::{Finish, broken_off};
 use crate::wire::sse::SseFrame;
 use calls::Calls;
 use serde::Deserialize;
@@ -121,6 +121,8 @@ impl Decoder {
             input: known.input.max(told.input),
             output: known.output.max(told.output),
             cached_input: known.cached_input.max(told.cached_input),
+            cache_write: known.cache_write.max(told.cache_write),
+            cache_write_1h: known.cache_write_1h.max(told.cache_write_1h),
             reasoning: known.reasoning.max(told.reasoning),
             estimated: false,
         };
@@ -158,6 +160,7 @@ impl Decoder {
             self.say(Kind::Text, text, out);
         }
         match choice.finish_reason.and_then(string).filter(|reason| !reason.is_empty()) {
+            Some(reason) if broken_off(&reason).is_some() => Err("the answer was broken off".to_owned()),
             Some(reason) => self.finish(finish(&reason), choice.stop_reason.and_then(string), out),
             None => Ok(()),
         }
@@ -210,13 +213,13 @@ impl Decoder {
                 self.say(Kind::Reasoning { sealed: false }, text, out);
             }
             if let Some(seal) = seal.filter(|seal| !seal.is_empty()) {
-                self.seal(seal, out);
+                self.seal(Seal::Signature(seal), out);
             }
         }
     }
 
     /// The seal of the reasoning that is open, or of one that was never shown.
-    fn seal(&mut self, seal: String, out: &mut Vec<Event>) {
+    fn seal(&mut self, seal: Seal, out: &mut Vec<Event>) {
         let block = match self.open {
             Some((block, Kind::Reasoning { sealed: false })) => block,
             _ => self.begin(Kind::Reasoning { sealed: false }, out),
@@ -228,13 +231,14 @@ impl Decoder {
     fn sealed(&mut self, data: Option<String>, format: Option<&str>, out: &mut Vec<Event>) {
         let Some(data) = data.filter(|data| !data.is_empty()) else { return };
         let is_open = matches!(self.open, Some((_, Kind::Reasoning { sealed: false })));
-        if is_open && is_encrypted(&data, format) {
-            return self.seal(data, out);
+        let seal = if is_encrypted(&data, format) { Seal::Encrypted(data) } else { Seal::Redacted(data) };
+        if is_open && matches!(seal, Seal::Encrypted(_)) {
+            return self.seal(seal, out);
         }
         self.close(out);
         let block = self.number();
         out.push(Event::Open { block, kind: Block::Sealed });
-        out.push(Event::Delta { block, delta: Delta::Seal(data) });
+        out.push(Event::Delta { block, delta: Delta::Seal(seal) });
         out.push(Event::Close { block });
     }
 
@@ -465,7 +469,7 @@ mod tests {
             Event::Delta { block, delta: Delta::Citation(citation) } => {
                 format!("{block}@{}{:?}", citation.url.clone().unwrap_or_default(), citation.span)
             }
-            Event::Delta { block, delta: Delta::Seal(seal) } => format!("{block}!{seal}"),
+            Event::Delta { block, delta: Delta::Seal(seal) } => format!("{block}!{}", seal.text()),
             Event::Delta { block, delta: Delta::Text(text) | Delta::Arguments(text) } => format!("{block}+{text}"),
             Event::Close { block } => format!("{block}."),
             Event::Usage(usage) => format!("usage {}/{}", usage.input, usage.output),
@@ -683,6 +687,8 @@ mod tests {
         for text in [
             r#"{"choices":"secret"}"#.to_owned(),
             r#"{"error":{"message":"secret"}}"#.to_owned(),
+            r#"{"id":"a","choices":[{"index":0,"delta":{},"finish_reason":"insufficient_system_resource"}]}"#
+                .to_owned(),
             delta(r#"{"tool_calls":"secret"}"#),
             // Arguments of nothing.
             delta(r#"{"tool_calls":[{"index":0,"function":{"arguments":"secret"}}]}"#),

@@ -11,7 +11,7 @@
 //! they came returns it.
 
 use super::losses::Losses;
-use super::seal::{is_encrypted, write_details};
+use super::seal::write_details;
 use crate::domain::usage::Usage;
 use crate::wire::canon::{Block, Citation, Delta, Event, Loss, Reasoning, ReplyContext, Seal};
 use crate::wire::facts::Finish;
@@ -60,9 +60,9 @@ enum Open {
     Reasoning {
         /// What was shown, since the seal is over it; `None`: too much to be held.
         text: Option<String>,
-        seal: String,
+        seal: Option<Seal>,
     },
-    Sealed(String),
+    Sealed(Option<Seal>),
     Call {
         index: u32,
         custom: bool,
@@ -182,8 +182,8 @@ impl Encoder {
         match kind {
             Block::Text => Open::Text { start: self.chars, citations: Vec::new() },
             Block::Refusal => Open::Refusal,
-            Block::Reasoning => Open::Reasoning { text: Some(String::new()), seal: String::new() },
-            Block::Sealed => Open::Sealed(String::new()),
+            Block::Reasoning => Open::Reasoning { text: Some(String::new()), seal: None },
+            Block::Sealed => Open::Sealed(None),
             Block::Call { id, name, custom } => self.opened_call(id, name, *custom, out),
             // What was found is told by the citations alone.
             Block::Search { .. } => Open::Nothing,
@@ -237,8 +237,12 @@ impl Encoder {
                 out.push(self.frame(&Said { reasoning_content: Some(text), ..Said::default() }, None));
             }
             (Open::Reasoning { seal, .. } | Open::Sealed(seal), Delta::Seal(piece)) => {
-                if seal.len() + piece.len() <= HELD_BYTES_MAX {
-                    seal.push_str(piece);
+                let held = seal.as_ref().map_or(0, |seal| seal.text().len());
+                if held + piece.text().len() <= HELD_BYTES_MAX {
+                    match seal {
+                        Some(seal) => seal.push(piece.text()),
+                        None => *seal = Some(piece.clone()),
+                    }
                 } else {
                     // A part of a seal seals nothing.
                     self.losses.dropped("a seal of more than 1 MiB");
@@ -297,16 +301,14 @@ impl Encoder {
                 let input = serde_json::from_str::<Input>(&held).map(|input| input.input).unwrap_or(held);
                 out.push(self.arguments(index, true, &input));
             }
-            Some(Open::Reasoning { text, seal }) if !seal.is_empty() => {
+            Some(Open::Reasoning { text, seal: Some(seal) }) if !seal.text().is_empty() => {
                 let Some(text) = text else {
                     self.losses.dropped("the seal of a reasoning of more than 1 MiB");
                     return;
                 };
-                let seal = if is_encrypted(&seal, None) { Seal::Encrypted(seal) } else { Seal::Signature(seal) };
                 self.seal(&Reasoning { text: vec![text], seal: Some(seal), id: None }, out);
             }
-            Some(Open::Sealed(seal)) if !seal.is_empty() => {
-                let seal = if is_encrypted(&seal, None) { Seal::Encrypted(seal) } else { Seal::Redacted(seal) };
+            Some(Open::Sealed(Some(seal))) if !seal.text().is_empty() => {
                 self.seal(&Reasoning { text: Vec::new(), seal: Some(seal), id: None }, out);
             }
             Some(Open::Call { .. } | Open::Refusal | Open::Reasoning { .. } | Open::Sealed(_) | Open::Nothing)
@@ -373,13 +375,18 @@ struct Said<'a> {
 }
 
 fn usage_value(usage: &Usage) -> Value {
-    json!({
+    let mut value = json!({
         "prompt_tokens": usage.input,
         "completion_tokens": usage.output,
         "total_tokens": usage.input.saturating_add(usage.output),
         "prompt_tokens_details": {"cached_tokens": usage.cached_input},
         "completion_tokens_details": {"reasoning_tokens": usage.reasoning},
-    })
+    });
+    if usage.cache_write > 0 {
+        // OpenRouter's field for it.
+        value["prompt_tokens_details"]["cache_write_tokens"] = usage.cache_write.into();
+    }
+    value
 }
 
 #[cfg(test)]
@@ -428,7 +435,7 @@ mod tests {
 
     #[test]
     fn the_frames_are_openais_byte_by_byte() {
-        let usage = Usage { input: 3, output: 2, cached_input: 1, reasoning: 0, estimated: false };
+        let usage = Usage { input: 3, output: 2, cached_input: 1, ..Usage::default() };
         let events = [
             Event::Start { id: "msg_1".into(), model: "claude".into() },
             open(0, Block::Text),
@@ -543,17 +550,23 @@ mod tests {
 
     #[test]
     fn seals_come_back_as_they_were_when_the_client_returns_the_message() {
-        let seal = |block, seal: &str| Event::Delta { block, delta: Delta::Seal(seal.into()) };
+        let seal = |block, seal: Seal| Event::Delta { block, delta: Delta::Seal(seal) };
         let events = [
             open(0, Block::Reasoning),
             text(0, "hm"),
-            seal(0, "si"),
-            seal(0, "g"),
+            seal(0, Seal::Signature("si".into())),
+            seal(0, Seal::Signature("g".into())),
             Event::Close { block: 0 },
             open(1, Block::Sealed),
-            seal(1, "EoRed"),
-            open(2, Block::Text),
-            text(2, "a"),
+            seal(1, Seal::Redacted("EoRed".into())),
+            Event::Close { block: 1 },
+            open(2, Block::Reasoning),
+            text(2, "yes"),
+            // As xAI and others write it.
+            seal(2, Seal::Encrypted("xai".into())),
+            Event::Close { block: 2 },
+            open(3, Block::Text),
+            text(3, "a"),
         ];
         let mut told = message(&events, context());
         told.as_object_mut().expect("an object").shift_remove("finish");
@@ -573,6 +586,7 @@ mod tests {
             [
                 block(&["hm"], Seal::Signature("sig".into())),
                 block(&[], Seal::Redacted("EoRed".into())),
+                block(&["yes"], Seal::Encrypted("xai".into())),
                 Part::text("a")
             ]
         );
@@ -581,8 +595,11 @@ mod tests {
     #[test]
     fn more_than_is_held_is_told_without_its_seal() {
         let long = "x".repeat(HELD_BYTES_MAX + 1);
-        let events =
-            [open(0, Block::Reasoning), text(0, &long), Event::Delta { block: 0, delta: Delta::Seal("s".into()) }];
+        let events = [
+            open(0, Block::Reasoning),
+            text(0, &long),
+            Event::Delta { block: 0, delta: Delta::Seal(Seal::Signature("s".into())) },
+        ];
         let told = message(&events, context());
         assert_eq!(told["reasoning_content"].as_str().map(str::len), Some(HELD_BYTES_MAX + 1));
         assert_eq!(told.get("reasoning_details"), None);

@@ -231,7 +231,7 @@ struct Meaning {
     text: String,
     refusal: String,
     reasoning: String,
-    seals: Vec<String>,
+    seals: Vec<Seal>,
     calls: Vec<(String, String, bool, String)>,
     urls: Vec<String>,
     usage: Option<Usage>,
@@ -306,14 +306,14 @@ fn answer(rng: &mut Rng) -> Vec<Event> {
                     events.push(delta(block, Delta::Text(word(rng))));
                 }
                 if kind == Block::Reasoning && rng.bool() {
-                    events.push(delta(block, Delta::Seal(word(rng))));
+                    events.push(delta(block, Delta::Seal(Seal::Signature(word(rng)))));
                 }
                 if kind == Block::Text && rng.bool() {
                     let url = Some(format!("https://c.test/{block}"));
                     events.push(delta(block, Delta::Citation(Citation { url, ..Citation::default() })));
                 }
             }
-            Block::Sealed => events.push(delta(block, Delta::Seal(word(rng)))),
+            Block::Sealed => events.push(delta(block, Delta::Seal(Seal::Redacted(word(rng))))),
             Block::Call { custom, .. } => {
                 // Two at once.
                 size = 2;
@@ -331,7 +331,7 @@ fn answer(rng: &mut Rng) -> Vec<Event> {
         }
         block += size;
     }
-    let usage = Usage { input: 9, output: 4, cached_input: 2, reasoning: 1, estimated: false };
+    let usage = Usage { input: 9, output: 4, cached_input: 2, cache_write: 3, reasoning: 1, ..Usage::default() };
     let finish = if calls > 0 { Finish::ToolCalls } else { Finish::Stop };
     let finish = Event::Finish { finish, stop_sequence: None };
     if rng.bool() {

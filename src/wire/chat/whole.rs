@@ -17,6 +17,8 @@ pub fn chunks_of_whole(whole: &[u8], include_usage: bool) -> Vec<SseFrame> {
         let Value::Object(mut choice) = choice else { continue };
         let index = choice.get("index").cloned().unwrap_or_else(|| json!(0));
         let finish = choice.shift_remove("finish_reason").unwrap_or(Value::Null);
+        // The stop sequence that was met (vLLM).
+        let stop = choice.shift_remove("stop_reason").filter(|stop| !stop.is_null());
         let mut delta = match choice.shift_remove("message") {
             Some(Value::Object(message)) => message,
             _ => Map::new(),
@@ -34,7 +36,11 @@ pub fn chunks_of_whole(whole: &[u8], include_usage: bool) -> Vec<SseFrame> {
             &json!([{"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": null}]),
             None,
         ));
-        frames.push(frame(&whole, &json!([{"index": index, "delta": {}, "finish_reason": finish}]), None));
+        let mut last = json!({"index": index, "delta": {}, "finish_reason": finish});
+        if let Some(stop) = stop {
+            last["stop_reason"] = stop;
+        }
+        frames.push(frame(&whole, &json!([last]), None));
     }
     if let Some(usage) = usage.filter(|_| include_usage) {
         frames.push(frame(&whole, &json!([]), Some(usage)));
@@ -53,6 +59,14 @@ fn frame(top: &Map<String, Value>, choices: &Value, usage: Option<Value>) -> Sse
 mod tests {
     use super::*;
     use crate::wire::chat::{Assembler, read_chunk};
+
+    #[test]
+    fn the_stop_sequence_that_was_met_goes_with_the_finish() {
+        let whole = json!({"id":"c","choices":[{"index":0,"message":{"content":"a"},"finish_reason":"stop","stop_reason":"END"}]});
+        let frames = chunks_of_whole(whole.to_string().as_bytes(), false);
+        let last: Value = serde_json::from_slice(&frames.last().expect("frames").data).expect("JSON");
+        assert_eq!(last["choices"][0]["stop_reason"], "END");
+    }
 
     #[test]
     fn the_chunks_assemble_to_the_answer_they_came_from() {

@@ -100,8 +100,8 @@ impl Decoder {
         match kind {
             Kind::MessageStart => self.start(&part(parsed.message, "message")?, out),
             Kind::BlockStart => {
-                let block: Value = part(parsed.content_block, "content_block")?;
-                self.open(parsed.index.unwrap_or(0), &block, out)?;
+                let block: &RawValue = part(parsed.content_block, "content_block")?;
+                self.open(parsed.index.unwrap_or(0), block, out)?;
             }
             Kind::BlockDelta => {
                 let piece: Piece<'_> = part(parsed.delta, "delta")?;
@@ -133,7 +133,14 @@ impl Decoder {
         }
     }
 
-    fn open(&mut self, index: u64, block: &Value, out: &mut Vec<Event>) -> Result<(), String> {
+    fn open(&mut self, index: u64, raw: &RawValue, out: &mut Vec<Event>) -> Result<(), String> {
+        #[derive(Deserialize)]
+        struct Called<'a> {
+            #[serde(borrow)]
+            input: &'a RawValue,
+        }
+        let block: &Value =
+            &serde_json::from_str(raw.get()).map_err(|_| "a frame's content_block has another form".to_owned())?;
         if self.finished {
             return Ok(());
         }
@@ -152,16 +159,18 @@ impl Decoder {
             }
             "thinking" => {
                 first.push(Delta::Text(text("thinking")));
-                first.push(Delta::Seal(seal::bare(&text("signature")).to_owned()));
+                first.extend(seal::of_signature(&text("signature")).map(Delta::Seal));
                 Block::Reasoning
             }
             "redacted_thinking" => {
-                first.push(Delta::Seal(seal::bare(&text("data")).to_owned()));
+                first.push(Delta::Seal(seal::of_redacted(&text("data"))));
                 Block::Sealed
             }
             "tool_use" => {
-                let input = block.get("input").filter(|input| !input.is_null());
-                open.input = Some(input.map_or_else(|| "{}".to_owned(), Value::to_string));
+                // As it was written: a tree would round great numbers.
+                let called = serde_json::from_str::<Called<'_>>(raw.get()).ok();
+                let input = called.map(|called| called.input.get()).filter(|input| *input != "null");
+                open.input = Some(input.unwrap_or("{}").to_owned());
                 Block::Call { id: text("id"), name: text("name"), custom: false }
             }
             "server_tool_use" if text("name") == "web_search" => {
@@ -175,12 +184,16 @@ impl Decoder {
                 self.open.push(open);
                 return Ok(());
             }
-            kind => Block::Native { kind: kind.to_owned(), json: Json::from(block) },
+            kind => Block::Native { kind: kind.to_owned(), json: Json::from(raw.to_owned()) },
         };
         let block = self.begin(kind, out);
         open.block = Some(block);
         self.open.push(open);
-        let filled = |delta: &Delta| !matches!(delta, Delta::Text(text) | Delta::Seal(text) if text.is_empty());
+        let filled = |delta: &Delta| match delta {
+            Delta::Text(text) => !text.is_empty(),
+            Delta::Seal(seal) => !seal.text().is_empty(),
+            _ => true,
+        };
         out.extend(first.into_iter().filter(filled).map(|delta| Event::Delta { block, delta }));
         Ok(())
     }
@@ -227,14 +240,14 @@ impl Decoder {
         let delta = match &*piece.r#type.0 {
             "text_delta" => piece.text.map(Delta::Text),
             "thinking_delta" => piece.thinking.map(Delta::Text),
-            "signature_delta" => piece.signature.map(|signature| Delta::Seal(seal::bare(&signature).to_owned())),
+            "signature_delta" => piece.signature.and_then(|signature| seal::of_signature(&signature)).map(Delta::Seal),
             "citations_delta" => piece.citation.map(|raw| Delta::Citation(citation(Json::from(raw.to_owned())))),
             "input_json_delta" => piece.partial_json.map(Delta::Arguments),
             _ => None,
         };
         let Some(delta) = delta else { return };
         match (&delta, open.block) {
-            (Delta::Text(text) | Delta::Arguments(text) | Delta::Seal(text), _) if text.is_empty() => {}
+            (Delta::Text(text) | Delta::Arguments(text), _) if text.is_empty() => {}
             (Delta::Arguments(text), None) if open.searches => {
                 if let Some(search) = self.searches.last_mut()
                     && search.input.len() + text.len() <= QUERY_BYTES_MAX
@@ -296,24 +309,24 @@ fn shut(open: Open, out: &mut Vec<Event>) {
 /// # Errors
 /// A sentence saying why it is not an answer of this dialect.
 pub fn decode_whole(body: &[u8]) -> Result<Vec<Event>, String> {
+    // Read thrice, since what is flattened cannot be kept as its text.
     #[derive(Deserialize)]
     struct Whole<'a> {
-        #[serde(borrow, flatten)]
-        started: Started<'a>,
-        content: Vec<Value>,
-        #[serde(flatten)]
-        ended: Ended,
+        #[serde(borrow)]
+        content: Vec<&'a RawValue>,
     }
     let text = std::str::from_utf8(body).map_err(|_| "the answer is not valid UTF-8".to_owned())?;
     let whole: Whole<'_> = serde_json::from_str(text).map_err(|error| not_a_frame(&error))?;
+    let started: Started<'_> = serde_json::from_str(text).map_err(|error| not_a_frame(&error))?;
+    let ended: Ended = serde_json::from_str(text).map_err(|error| not_a_frame(&error))?;
     let mut decoder = Decoder::default();
     let mut out = Vec::new();
-    decoder.start(&whole.started, &mut out);
+    decoder.start(&started, &mut out);
     for (index, block) in whole.content.iter().enumerate() {
         decoder.open(index as u64, block, &mut out)?;
         decoder.close(index as u64, &mut out);
     }
-    decoder.end(whole.ended, &mut out);
+    decoder.end(ended, &mut out);
     decoder.finish(Finish::Other, None, &mut out);
     Ok(out)
 }

@@ -12,7 +12,7 @@ use super::partial::Scanner;
 use super::stop::stop_reason_of;
 use super::{ids, seal};
 use crate::domain::usage::Usage;
-use crate::wire::canon::{Block, Citation, Delta, Event, Loss, ReplyContext};
+use crate::wire::canon::{Block, Citation, Delta, Event, Loss, ReplyContext, Seal};
 use crate::wire::dialect::Dialect;
 use crate::wire::facts::Finish;
 use crate::wire::sse::SseFrame;
@@ -20,8 +20,8 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 
-/// Bytes of pieces that wait for a call to end. When there are more, the call is
-/// ended as it is; answers are bounded far below what this would hold for long.
+/// Bytes of pieces that wait for a call to end. When there are more, the answer
+/// cannot be told: a call whose input is cut would be run.
 const HELD_BYTES_MAX: usize = 4 << 20;
 
 /// Blocks that wait; as with the bytes.
@@ -48,7 +48,17 @@ pub struct Encoder {
     finish: Option<(Finish, Option<String>)>,
     called: bool,
     searches: u64,
+    seals: Seals,
+    failure: Option<&'static str>,
     losses: Losses,
+}
+
+/// How seals go out.
+#[derive(Debug, Clone, Copy)]
+enum Seals {
+    Marked,
+    /// The answer came in this dialect, whose seals need no mark.
+    Own,
 }
 
 /// The block that is being written.
@@ -98,7 +108,21 @@ impl Encoder {
             finish: None,
             called: false,
             searches: 0,
+            seals: Seals::Marked,
+            failure: None,
             losses: Losses::default(),
+        }
+    }
+
+    /// Says that the events come from a target of this dialect.
+    pub const fn keep_seals(&mut self) {
+        self.seals = Seals::Own;
+    }
+
+    fn sealed(&self, seal: &Seal) -> String {
+        match (self.seals, seal) {
+            (Seals::Own, Seal::Signature(text) | Seal::Redacted(text)) => text.clone(),
+            _ => seal::foreign(seal),
         }
     }
 
@@ -211,17 +235,22 @@ impl Encoder {
         } else {
             self.held_bytes += next.deltas.iter().map(bytes_of).sum::<usize>();
             self.waiting.push_back(next);
-            self.bound_waiting(out);
+            self.bound_waiting();
         }
     }
 
-    /// Ends a call for which too much waits.
-    fn bound_waiting(&mut self, out: &mut Vec<SseFrame>) {
+    /// Gives up where too much waits for a call.
+    fn bound_waiting(&mut self) {
         if self.held_bytes > HELD_BYTES_MAX || self.waiting.len() > HELD_BLOCKS_MAX {
-            self.losses.changed("tool_calls", "a call was ended before it was whole: too much waited for it");
-            self.shut(out);
-            self.drain(out);
+            self.failure = Some("a call goes on while more is said beside it than can be held");
+            self.ended = true;
         }
+    }
+
+    /// Why the answer cannot be told to its end; nothing comes after it.
+    #[must_use]
+    pub const fn failure(&self) -> Option<&'static str> {
+        self.failure
     }
 
     /// Whether the current block let go. Text and reasoning may go on later.
@@ -277,7 +306,7 @@ impl Encoder {
         } else if let Some(held) = self.waiting.iter_mut().find(|held| held.block == block) {
             self.held_bytes += bytes_of(delta);
             held.deltas.push(delta.clone());
-            self.bound_waiting(out);
+            self.bound_waiting();
         } else if let Some(place) = self.paused.iter().position(|(paused, _)| *paused == block) {
             if matches!(delta, Delta::Citation(_)) {
                 // A citation stands in the block whose words it supports.
@@ -362,7 +391,8 @@ impl Encoder {
     fn write_delta(&mut self, delta: &Delta, out: &mut Vec<SseFrame>) {
         let Some(kind) = self.current.as_ref().map(|current| &current.kind) else { return };
         match (kind, delta) {
-            (_, Delta::Text(text) | Delta::Arguments(text) | Delta::Seal(text)) if text.is_empty() => {}
+            (_, Delta::Text(text) | Delta::Arguments(text)) if text.is_empty() => {}
+            (_, Delta::Seal(seal)) if seal.text().is_empty() => {}
             (Kind::Text, Delta::Text(text)) => {
                 let Some(index) = self.write_start(out) else { return };
                 out.push(piece(index, "text_delta", "text", text));
@@ -374,10 +404,10 @@ impl Encoder {
             }
             (Kind::Reasoning, Delta::Seal(seal)) => {
                 let Some(index) = self.write_start(out) else { return };
-                out.push(piece(index, "signature_delta", "signature", &seal::foreign(seal)));
+                out.push(piece(index, "signature_delta", "signature", &self.sealed(seal)));
             }
             (Kind::Sealed, Delta::Seal(seal)) => {
-                let block = json!({"type": "redacted_thinking", "data": seal::foreign(seal)});
+                let block = json!({"type": "redacted_thinking", "data": self.sealed(seal)});
                 let index = self.write_block(&block, out);
                 out.push(frame("content_block_stop", format!(r#"{{"type":"content_block_stop","index":{index}}}"#)));
             }
@@ -443,7 +473,8 @@ impl Encoder {
 
 fn bytes_of(delta: &Delta) -> usize {
     match delta {
-        Delta::Text(text) | Delta::Arguments(text) | Delta::Seal(text) => text.len(),
+        Delta::Text(text) | Delta::Arguments(text) => text.len(),
+        Delta::Seal(seal) => seal.text().len(),
         Delta::Citation(citation) => citation.quote.as_ref().map_or(0, String::len) + 256,
     }
 }
@@ -451,7 +482,8 @@ fn bytes_of(delta: &Delta) -> usize {
 /// A report in this dialect's terms: what the cache held is counted apart.
 fn counted(usage: &Usage) -> Value {
     let cached = usage.cached_input.min(usage.input);
-    json!({"input_tokens": usage.input - cached, "cache_creation_input_tokens": 0,
+    let written = usage.cache_write.min(usage.input - cached);
+    json!({"input_tokens": usage.input - cached - written, "cache_creation_input_tokens": written,
         "cache_read_input_tokens": cached, "output_tokens": usage.output})
 }
 

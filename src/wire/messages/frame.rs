@@ -7,7 +7,7 @@
 //! `message_stop`, `ping`, `error`.
 
 use super::stop::{Counted, UsageWire, finish_of, report};
-use crate::wire::facts::{Finish, FrameFacts, Indexes, WholeFacts};
+use crate::wire::facts::{Finish, FrameFacts, Indexes, WholeFacts, broken_off};
 use crate::wire::refusal::read_error_fields;
 use crate::wire::sse::SseFrame;
 use serde::Deserialize;
@@ -195,6 +195,7 @@ impl FrameReader {
                 let ended: Ended<'_> = parsed.delta.map_or(Ok(Ended::default()), |raw| part(Some(raw), "delta"))?;
                 if let Some(reason) = ended.stop_reason {
                     self.finished = true;
+                    facts.error = broken_off(&reason.0);
                     facts.finished.push((0, finish_of(&reason.0)));
                 }
                 if let Some(raw) = parsed.usage {
@@ -264,9 +265,9 @@ pub fn read_whole(body: &[u8]) -> Result<WholeFacts, String> {
     Ok(WholeFacts {
         choices: 1,
         has_answer: content.iter().any(|block| weight(block).1 > 0),
+        error: whole.stop_reason.as_ref().and_then(|reason| broken_off(&reason.0)),
         finish: whole.stop_reason.map(|reason| finish_of(&reason.0)),
         usage: whole.usage.map(|wire| Counted::default().take(&wire)),
-        error: None,
     })
 }
 

@@ -53,9 +53,8 @@ pub fn read_request(fields: &[(String, Box<RawValue>)]) -> Result<(Conversation,
             }
             "metadata" => metadata(raw, &path, &mut conversation, &mut losses)?,
             "service_tier" => {
-                let tier: String = serde_json::from_str(raw.get()).map_err(|_| wrong(&path, "a string"))?;
-                // OpenAI's word for the tier without priority.
-                conversation.service_tier = Some(if tier == "standard_only" { "default".to_owned() } else { tier });
+                conversation.service_tier =
+                    Some(serde_json::from_str(raw.get()).map_err(|_| wrong(&path, "a string"))?);
             }
             _ => conversation.others.push((key.clone(), Json::from(raw.clone()))),
         }
@@ -232,7 +231,7 @@ mod tests {
                 },
                 stop: vec!["END".into()],
                 user: Some("u".into()),
-                service_tier: Some("default".into()),
+                service_tier: Some("standard_only".into()),
                 thinking: Some(Thinking {
                     effort: Some(Effort::XHigh),
                     wanted: Some(true),

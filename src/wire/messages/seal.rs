@@ -7,40 +7,41 @@
 
 use crate::wire::canon::Seal;
 
-/// Stands before a seal that is no `signature` of this dialect.
-const FOREIGN: &str = "tl-sealed:";
+/// Stand before a seal that came in another dialect, by what it is.
+const ENCRYPTED: &str = "tl-sealed:";
+const SIGNATURE: &str = "tl-signature:";
+const REDACTED: &str = "tl-redacted:";
 
-/// A seal of unknown making, for a client of this dialect.
-pub(super) fn foreign(seal: &str) -> String {
-    format!("{FOREIGN}{seal}")
+/// A seal that came in another dialect, for a client of this one.
+pub(super) fn foreign(seal: &Seal) -> String {
+    let mark = match seal {
+        Seal::Encrypted(_) => ENCRYPTED,
+        Seal::Signature(_) => SIGNATURE,
+        Seal::Redacted(_) => REDACTED,
+    };
+    format!("{mark}{}", seal.text())
 }
 
 /// Whether a seal was made in another dialect: no target of this one made it.
 pub(in crate::wire) fn is_abroad(seal: &str) -> bool {
-    seal.starts_with(FOREIGN)
+    marked(seal).is_some()
 }
 
-/// A seal as its maker wrote it, whatever it travelled in.
-pub(super) fn bare(seal: &str) -> &str {
-    seal.strip_prefix(FOREIGN).unwrap_or(seal)
+fn marked(seal: &str) -> Option<Seal> {
+    let rest = |mark: &str| seal.strip_prefix(mark).map(str::to_owned);
+    let encrypted = rest(ENCRYPTED).map(Seal::Encrypted);
+    encrypted.or_else(|| rest(SIGNATURE).map(Seal::Signature)).or_else(|| rest(REDACTED).map(Seal::Redacted))
 }
 
 /// What a block's `signature` is; an empty one seals nothing.
 pub(super) fn of_signature(signature: &str) -> Option<Seal> {
-    match signature.strip_prefix(FOREIGN) {
-        Some("") => None,
-        Some(seal) => Some(Seal::Encrypted(seal.to_owned())),
-        None if signature.is_empty() => None,
-        None => Some(Seal::Signature(signature.to_owned())),
-    }
+    let seal = marked(signature).unwrap_or_else(|| Seal::Signature(signature.to_owned()));
+    Some(seal).filter(|seal| !seal.text().is_empty())
 }
 
 /// What a block's `data` is.
 pub(super) fn of_redacted(data: &str) -> Seal {
-    match data.strip_prefix(FOREIGN) {
-        Some(seal) => Seal::Encrypted(seal.to_owned()),
-        None => Seal::Redacted(data.to_owned()),
-    }
+    marked(data).unwrap_or_else(|| Seal::Redacted(data.to_owned()))
 }
 
 #[cfg(test)]
@@ -49,9 +50,11 @@ mod tests {
 
     #[test]
     fn a_foreign_seal_comes_back_as_what_it_was() {
-        assert_eq!(of_signature(&foreign("gAAA")), Some(Seal::Encrypted("gAAA".into())));
-        assert_eq!(of_redacted(&foreign("gAAA")), Seal::Encrypted("gAAA".into()));
-        assert_eq!(bare(&foreign("gAAA")), "gAAA");
+        for seal in [Seal::Encrypted("gAAA".into()), Seal::Signature("EqQB".into()), Seal::Redacted("Eo".into())] {
+            let marked = foreign(&seal);
+            assert!(is_abroad(&marked) && !is_abroad(seal.text()));
+            assert_eq!((of_signature(&marked), of_redacted(&marked)), (Some(seal.clone()), seal));
+        }
         assert_eq!(of_signature("EqQB"), Some(Seal::Signature("EqQB".into())));
         assert_eq!(of_signature(""), None);
     }

@@ -42,6 +42,7 @@ pub(super) struct UsageWire {
     output_tokens: Count,
     cache_read_input_tokens: Count,
     cache_creation_input_tokens: Count,
+    cache_creation: Option<Written>,
     output_tokens_details: Option<Details>,
 }
 
@@ -49,6 +50,13 @@ pub(super) struct UsageWire {
 pub(super) fn report<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<UsageWire>, D::Error> {
     let value = serde_json::Value::deserialize(deserializer)?;
     Ok(serde_json::from_value(value).ok())
+}
+
+/// What was written to the cache, by how long it is kept.
+#[derive(Debug, Default, Clone, Copy, Deserialize)]
+#[serde(default)]
+struct Written {
+    ephemeral_1h_input_tokens: Count,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -82,6 +90,7 @@ pub(super) struct Counted {
     output: Option<u64>,
     cache_read: Option<u64>,
     cache_creation: Option<u64>,
+    cache_creation_1h: Option<u64>,
     thinking: Option<u64>,
 }
 
@@ -89,11 +98,13 @@ impl Counted {
     /// Takes a report in; what it says replaces what was said before.
     pub(super) fn take(&mut self, wire: &UsageWire) -> Usage {
         let thinking = wire.output_tokens_details.as_ref().map_or(Count(None), |details| details.thinking_tokens);
+        let long = wire.cache_creation.map_or(Count(None), |written| written.ephemeral_1h_input_tokens);
         for (slot, told) in [
             (&mut self.input, wire.input_tokens),
             (&mut self.output, wire.output_tokens),
             (&mut self.cache_read, wire.cache_read_input_tokens),
             (&mut self.cache_creation, wire.cache_creation_input_tokens),
+            (&mut self.cache_creation_1h, long),
             (&mut self.thinking, thinking),
         ] {
             *slot = told.0.or(*slot);
@@ -103,11 +114,14 @@ impl Counted {
 
     fn usage(&self) -> Usage {
         let cached = self.cache_read.unwrap_or(0);
-        let others = self.input.unwrap_or(0).saturating_add(self.cache_creation.unwrap_or(0));
+        let written = self.cache_creation.unwrap_or(0);
+        let others = self.input.unwrap_or(0).saturating_add(written);
         Usage {
             input: cached.saturating_add(others),
             output: self.output.unwrap_or(0),
             cached_input: cached,
+            cache_write: written,
+            cache_write_1h: self.cache_creation_1h.unwrap_or(0).min(written),
             reasoning: self.thinking.unwrap_or(0),
             estimated: false,
         }
@@ -125,12 +139,22 @@ mod tests {
     #[test]
     fn input_is_all_input_and_a_later_report_forgets_nothing() {
         let mut counted = Counted::default();
-        let start =
-            r#"{"input_tokens":10,"cache_creation_input_tokens":5,"cache_read_input_tokens":100,"output_tokens":1}"#;
+        let start = r#"{"input_tokens":10,"cache_creation_input_tokens":5,"cache_read_input_tokens":100,"output_tokens":1,"cache_creation":{"ephemeral_1h_input_tokens":2}}"#;
         assert_eq!(counted.take(&wire(start)).input, 115);
         let end = counted
             .take(&wire(r#"{"output_tokens":40,"input_tokens":null,"output_tokens_details":{"thinking_tokens":7}}"#));
-        assert_eq!(end, Usage { input: 115, output: 40, cached_input: 100, reasoning: 7, estimated: false });
+        assert_eq!(
+            end,
+            Usage {
+                input: 115,
+                output: 40,
+                cached_input: 100,
+                cache_write: 5,
+                cache_write_1h: 2,
+                reasoning: 7,
+                estimated: false
+            }
+        );
         assert_eq!(counted.take(&wire(r#"{"input_tokens":"x","output_tokens":41.0}"#)).output, 41);
     }
 

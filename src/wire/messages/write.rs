@@ -36,7 +36,7 @@
 //! | `temperature` above 1 | 1 (changed) |
 //! | `temperature`, `top_p`, `top_k` that the model, or its thinking, does not go with | dropped |
 //! | `seed`, penalties, `verbosity`, `prompt_cache_key`, `metadata`, other fields | dropped |
-//! | `response_format: json_schema` | `output_config.format`, its objects closed and its bounds in words (changed); one with free keys is asked for in `system` (changed); its name says nothing and is left out |
+//! | `response_format: json_schema` | `output_config.format`, its objects closed and its bounds in words (changed); one with free keys, or with references in a circle or to elsewhere, is asked for in `system` (changed); its name says nothing and is left out |
 //! | `response_format: json_object` | an instruction in `system` (changed) |
 //! | `stop` without a letter | dropped |
 //! | `user` | `metadata.user_id`; dropped if it is an address |

@@ -8,6 +8,7 @@
 use super::frame::{finish_of, is_call, not_of_this_dialect};
 use super::names::flat;
 use super::read::citation;
+use super::seal;
 use super::usage::UsageWire;
 use crate::wire::canon::{Block, Citation, Delta, Event, Json};
 use crate::wire::facts::Finish;
@@ -168,7 +169,7 @@ impl Decoder {
 
     fn know(&mut self, index: u64, item: &Value) -> Result<(), String> {
         if let Some(id) = item["id"].as_str() {
-            if self.ids.len() >= ITEMS_MAX {
+            if self.ids.len() >= ITEMS_MAX && !self.ids.contains_key(id) {
                 return Err(format!("the answer has more than {ITEMS_MAX} items"));
             }
             self.ids.insert(id.to_owned(), index);
@@ -375,7 +376,7 @@ impl Decoder {
             out.push(Event::Delta { block, delta: Delta::Text(text) });
         }
         if let Some(seal) = seal {
-            out.push(Event::Delta { block, delta: Delta::Seal(seal.to_owned()) });
+            out.push(Event::Delta { block, delta: Delta::Seal(seal::open(seal.to_owned())) });
         }
     }
 

@@ -21,10 +21,13 @@ use crate::wire::canon::{Block, Citation, Delta, Event, Loss, ReplyContext};
 use crate::wire::facts::Finish;
 use crate::wire::sse::SseFrame;
 use bytes::Bytes;
-use item::{Item, ItemKind, Part};
+use item::{Item, ItemKind, Part, Status};
 use reply::Reply;
 use std::collections::{BTreeMap, HashSet};
 use unwrap::Unwrap;
+
+/// Citations of one answer.
+const CITATIONS_MAX: usize = 1024;
 
 /// Writes the frames of one answer.
 #[derive(Debug)]
@@ -40,6 +43,9 @@ pub struct Encoder {
     blocks: BTreeMap<u32, Place>,
     /// By `output_index`.
     items: Vec<Item>,
+    /// A block that closed last: whether what it held was cut, the next event tells.
+    closing: Option<u32>,
+    cited: usize,
     /// The message that takes further parts.
     message: Option<usize>,
     usage: Option<Usage>,
@@ -87,6 +93,8 @@ impl Encoder {
             ended: false,
             blocks: BTreeMap::new(),
             items: Vec::new(),
+            closing: None,
+            cited: 0,
             message: None,
             usage: None,
             finish: None,
@@ -99,6 +107,9 @@ impl Encoder {
         if self.ended {
             return;
         }
+        if let Some(closing) = self.closing.take_if(|_| !matches!(event, Event::Usage(_) | Event::Finish { .. })) {
+            self.close(closing, Status::Completed, out);
+        }
         match event {
             Event::Start { model, .. } => self.start(Some(model), out),
             Event::Open { block, kind } => {
@@ -106,7 +117,7 @@ impl Encoder {
                 self.open(*block, kind, out);
             }
             Event::Delta { block, delta } => self.delta(*block, delta, out),
-            Event::Close { block } => self.close(*block, out),
+            Event::Close { block } => self.closing = Some(*block),
             Event::Usage(usage) => self.usage = Some(*usage),
             Event::Finish { finish, .. } => self.finish = Some(*finish),
         }
@@ -118,11 +129,18 @@ impl Encoder {
             return;
         }
         self.start(None, out);
+        let is_cut = matches!(self.finish, Some(Finish::Length | Finish::ContentFilter) | None);
+        let last = if is_cut { Status::Incomplete } else { Status::Completed };
+        if let Some(closing) = self.closing.take() {
+            self.close(closing, last, out);
+        }
         let open: Vec<u32> = self.blocks.keys().copied().collect();
         for block in open {
-            self.close(block, out);
+            self.close(block, last, out);
         }
-        self.end_message(out);
+        // A message that something else came after is whole.
+        let is_last = self.message.is_some_and(|message| message + 1 == self.items.len());
+        self.end_message(if is_last { last } else { Status::Completed }, out);
         self.ended = true;
         let (kind, status, reason) = match self.finish {
             Some(Finish::Stop | Finish::ToolCalls | Finish::Other) => ("response.completed", "completed", None),
@@ -162,7 +180,7 @@ impl Encoder {
 
     fn open(&mut self, block: u32, kind: &Block, out: &mut Vec<SseFrame>) {
         // One that opens again was not closed: its item must still end.
-        self.close(block, out);
+        self.close(block, Status::Completed, out);
         let place = match kind {
             Block::Text => Place::Pending(Pending::Text),
             Block::Refusal => Place::Pending(Pending::Refusal),
@@ -211,7 +229,7 @@ impl Encoder {
         }
     }
 
-    fn close(&mut self, block: u32, out: &mut Vec<SseFrame>) {
+    fn close(&mut self, block: u32, status: Status, out: &mut Vec<SseFrame>) {
         match self.blocks.remove(&block) {
             Some(Place::Part { item, part }) => {
                 self.items[item].end_part(part, &mut self.sequence, out);
@@ -220,8 +238,10 @@ impl Encoder {
                     self.settle_message(out);
                 }
             }
-            Some(Place::Item(item)) => self.items[item].end(self.reply.sealed, &mut self.sequence, out),
-            Some(Place::Held { call_id, origin, arguments }) => self.held_call(&call_id, &origin, &arguments, out),
+            Some(Place::Item(item)) => self.items[item].end(status, self.reply.sealed, &mut self.sequence, out),
+            Some(Place::Held { call_id, origin, arguments }) => {
+                self.held_call(&call_id, &origin, &arguments, status, out);
+            }
             Some(Place::Pending(_) | Place::Nowhere) | None => {}
         }
     }
@@ -255,13 +275,13 @@ impl Encoder {
     /// Ends the message if nothing is being said in it, before another item begins.
     fn settle_message(&mut self, out: &mut Vec<SseFrame>) {
         if self.message.is_some_and(|message| !self.items[message].has_open_part()) {
-            self.end_message(out);
+            self.end_message(Status::Completed, out);
         }
     }
 
-    fn end_message(&mut self, out: &mut Vec<SseFrame>) {
+    fn end_message(&mut self, status: Status, out: &mut Vec<SseFrame>) {
         if let Some(message) = self.message.take() {
-            self.items[message].end(false, &mut self.sequence, out);
+            self.items[message].end(status, false, &mut self.sequence, out);
         }
     }
 
@@ -291,7 +311,7 @@ impl Encoder {
         Place::Item(self.add(item, out))
     }
 
-    fn held_call(&mut self, call_id: &str, origin: &Origin, arguments: &str, out: &mut Vec<SseFrame>) {
+    fn held_call(&mut self, call_id: &str, origin: &Origin, arguments: &str, status: Status, out: &mut Vec<SseFrame>) {
         self.settle_message(out);
         let prefix = match origin.kind {
             Kind::ToolSearch => "tsc",
@@ -306,7 +326,7 @@ impl Encoder {
         let kind = ItemKind::Whole { kind: client_tools::item_kind(origin.kind), body: body.into_string() };
         let item = Item::new(self.item_id(prefix), self.items.len(), kind);
         let item = self.add(item, out);
-        self.items[item].end(false, &mut self.sequence, out);
+        self.items[item].end(status, false, &mut self.sequence, out);
     }
 
     fn search(&mut self, id: &str, query: Option<&str>, hits: &[(String, String)], out: &mut Vec<SseFrame>) {
@@ -335,7 +355,7 @@ impl Encoder {
                 json.number("output_index", index).field("item_id", id);
             });
         }
-        self.items[item].end(false, &mut self.sequence, out);
+        self.items[item].end(Status::Completed, false, &mut self.sequence, out);
     }
 
     fn cite(&mut self, item: usize, part: usize, citation: &Citation, out: &mut Vec<SseFrame>) {
@@ -343,6 +363,11 @@ impl Encoder {
             self.losses.dropped("citations");
             return;
         }
+        if self.cited == CITATIONS_MAX {
+            self.losses.dropped("citations after the first 1024");
+            return;
+        }
+        self.cited += 1;
         let mut annotation = JsonOut::default();
         write_citation(citation, (0, self.items[item].characters(part)), &mut annotation);
         self.items[item].annotate(part, &annotation.into_string(), &mut self.sequence, out);

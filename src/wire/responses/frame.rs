@@ -288,9 +288,9 @@ impl Response<'_> {
 /// Why an answer is incomplete.
 pub(super) fn finish_of(reason: Option<&str>) -> Finish {
     match reason {
-        Some("max_output_tokens" | "max_tokens") => Finish::Length,
         Some("content_filter") => Finish::ContentFilter,
-        _ => Finish::Other,
+        // Whatever cut it short, it is not whole.
+        _ => Finish::Length,
     }
 }
 

@@ -11,10 +11,6 @@ const SIGNATURE: &str = "tl-signature:";
 /// Marks reasoning that another vendor blacked out.
 const REDACTED: &str = "tl-redacted:";
 
-/// How reasoning that OpenAI encrypted begins: a Fernet token, whose version 0x80
-/// and the upper bytes of its time are `gAAAAA` in base64.
-const FERNET: &str = "gAAAAA";
-
 /// Whether a seal was made in another dialect: no target of this one made it.
 pub(in crate::wire) fn is_abroad(content: &str) -> bool {
     content.starts_with(SIGNATURE) || content.starts_with(REDACTED)
@@ -31,13 +27,12 @@ pub(super) fn open(content: String) -> Seal {
     }
 }
 
-/// A seal of any vendor as two pieces of an `encrypted_content`. `shown`: its
-/// reasoning has text.
-pub(super) fn close(seal: &str, shown: bool) -> [&str; 2] {
-    match (seal.starts_with(FERNET), shown) {
-        (true, _) => ["", seal],
-        (false, true) => [SIGNATURE, seal],
-        (false, false) => [REDACTED, seal],
+/// A seal of any vendor as two pieces of an `encrypted_content`.
+pub(super) fn close(seal: &Seal) -> [&str; 2] {
+    match seal {
+        Seal::Encrypted(seal) => ["", seal],
+        Seal::Signature(seal) => [SIGNATURE, seal],
+        Seal::Redacted(seal) => [REDACTED, seal],
     }
 }
 
@@ -47,13 +42,9 @@ mod tests {
 
     #[test]
     fn seals_come_back_as_what_they_were() {
-        for (seal, shown, back) in [
-            ("gAAAAABo", true, Seal::Encrypted("gAAAAABo".into())),
-            ("gAAAAABo", false, Seal::Encrypted("gAAAAABo".into())),
-            ("EqQB", true, Seal::Signature("EqQB".into())),
-            ("EqQB", false, Seal::Redacted("EqQB".into())),
-        ] {
-            assert_eq!(open(close(seal, shown).concat()), back);
+        for seal in [Seal::Encrypted("gAAAAABo".into()), Seal::Signature("EqQB".into()), Seal::Redacted("EqQB".into())]
+        {
+            assert_eq!(open(close(&seal).concat()), seal);
         }
         assert_eq!(open("xai".to_owned()), Seal::Encrypted("xai".into()));
     }

@@ -22,6 +22,7 @@ pub(super) struct UsageWire {
 #[serde(default)]
 struct InputDetails {
     cached_tokens: Count,
+    cache_write_tokens: Count,
 }
 
 #[derive(Deserialize, Default, Clone, Copy)]
@@ -49,10 +50,13 @@ impl<'de> Deserialize<'de> for Count {
 
 impl From<UsageWire> for Usage {
     fn from(wire: UsageWire) -> Self {
+        let details = wire.input_tokens_details.unwrap_or_default();
         Self {
             input: wire.input_tokens.0,
             output: wire.output_tokens.0,
-            cached_input: wire.input_tokens_details.map_or(0, |details| details.cached_tokens.0),
+            cached_input: details.cached_tokens.0,
+            cache_write: details.cache_write_tokens.0,
+            cache_write_1h: 0,
             reasoning: wire.output_tokens_details.map_or(0, |details| details.reasoning_tokens.0),
             estimated: false,
         }
@@ -63,7 +67,7 @@ impl From<UsageWire> for Usage {
 pub(super) fn write(usage: &Usage, out: &mut JsonOut) {
     out.open().number("input_tokens", usage.input);
     out.key("input_tokens_details").open().number("cached_tokens", usage.cached_input);
-    out.number("cache_write_tokens", 0).close();
+    out.number("cache_write_tokens", usage.cache_write).close();
     out.number("output_tokens", usage.output);
     out.key("output_tokens_details").open().number("reasoning_tokens", usage.reasoning).close();
     out.number("total_tokens", usage.input.saturating_add(usage.output)).close();
@@ -80,7 +84,7 @@ mod tests {
             read(r#"{"input_tokens":12.0,"output_tokens":"7","input_tokens_details":{"cached_tokens":null}}"#),
             Usage { input: 12, output: 7, ..Usage::default() }
         );
-        let usage = Usage { input: 9, output: 8, cached_input: 3, reasoning: 2, estimated: false };
+        let usage = Usage { input: 9, output: 8, cached_input: 3, cache_write: 4, reasoning: 2, ..Usage::default() };
         let mut out = JsonOut::default();
         write(&usage, &mut out);
         assert_eq!(read(&out.into_string()), usage);

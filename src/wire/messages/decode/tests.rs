@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::domain::usage::Usage;
-use crate::wire::canon::Citation;
+use crate::wire::canon::{Citation, Seal};
 use crate::wire::dialect::Dialect;
 use crate::wire::messages::frames_of_whole;
 use crate::wire::sse::SseDecoder;
@@ -61,10 +61,10 @@ fn thinking_text_and_a_call_are_blocks_in_their_order() {
             Event::Usage(usage),
             Event::Open { block: 0, kind: Block::Reasoning },
             said(0, "hm"),
-            Event::Delta { block: 0, delta: Delta::Seal("sig".into()) },
+            Event::Delta { block: 0, delta: Delta::Seal(Seal::Signature("sig".into())) },
             Event::Close { block: 0 },
             Event::Open { block: 1, kind: Block::Sealed },
-            Event::Delta { block: 1, delta: Delta::Seal("xx".into()) },
+            Event::Delta { block: 1, delta: Delta::Seal(Seal::Redacted("xx".into())) },
             Event::Close { block: 1 },
             Event::Open { block: 2, kind: Block::Text },
             said(2, "Hi"),
@@ -166,6 +166,17 @@ fn a_whole_answer_says_what_its_stream_says() {
     assert_eq!(decode_whole(whole.as_bytes()).expect("an answer"), streamed);
     assert!(decode_whole(br#"{"content":"x"}"#).is_err());
     assert!(!decode_whole(br#"{"content":"secret"}"#).expect_err("bad").contains("secret"));
+}
+
+#[test]
+fn a_calls_input_is_what_was_written() {
+    let input = r#"{"id":123456789012345678901234567890,"x":1.50}"#;
+    let block = format!(r#"{{"type":"tool_use","id":"t","name":"f","input":{input}}}"#);
+    let whole = format!(r#"{{"id":"m","model":"m","content":[{block}],"stop_reason":"tool_use"}}"#);
+    let told = Event::Delta { block: 0, delta: Delta::Arguments(input.to_owned()) };
+    assert!(decode_whole(whole.as_bytes()).expect("an answer").contains(&told));
+    let start = format!(r#"{{"type":"content_block_start","index":0,"content_block":{block}}}"#);
+    assert!(decode(&[&start, r#"{"type":"content_block_stop","index":0}"#]).contains(&told));
 }
 
 #[test]

@@ -93,7 +93,7 @@ fn a_plain_answer_has_the_vendors_frames_in_the_vendors_order() {
         said(0, ""),
         close(0),
         finish(Finish::Stop),
-        Event::Usage(Usage { input: 10, output: 3, cached_input: 4, reasoning: 1, estimated: false }),
+        Event::Usage(Usage { input: 10, output: 3, cached_input: 4, reasoning: 1, ..Usage::default() }),
     ]);
     let lines: Vec<_> = frames.iter().map(|frame| std::str::from_utf8(&frame.data).expect("text")).collect();
     assert_eq!(
@@ -161,10 +161,10 @@ fn seals_of_others_and_custom_calls_travel_and_come_back() {
     let events = [
         open(0, Block::Reasoning),
         said(0, "hm"),
-        Event::Delta { block: 0, delta: Delta::Seal("gAAA".into()) },
+        Event::Delta { block: 0, delta: Delta::Seal(Seal::Encrypted("gAAA".into())) },
         close(0),
         open(1, Block::Sealed),
-        Event::Delta { block: 1, delta: Delta::Seal("gBBB".into()) },
+        Event::Delta { block: 1, delta: Delta::Seal(Seal::Encrypted("gBBB".into())) },
         close(1),
         call(2, "c", true),
         arguments(2, "a \"b\"\n"),
@@ -249,8 +249,8 @@ fn what_waits_is_bounded() {
         assert!(encoder.waiting.len() <= HELD_BLOCKS_MAX + 1);
     }
     encoder.end(&mut out);
-    check(&out);
-    assert!(!encoder.losses().is_empty());
+    assert!(encoder.failure().is_some(), "a call whose input is cut would be run");
+    assert!(!out.iter().any(|frame| frame.event.as_deref() == Some(b"message_stop")));
     let mut encoder = Encoder::new(context());
     for event in [call(0, "a", false), arguments(0, "{"), call(1, "b", false)] {
         encoder.push(&event, &mut Vec::new());
@@ -269,7 +269,7 @@ struct Meaning {
     /// came in turns are told one after the other.
     text: BTreeMap<String, Vec<String>>,
     reasoning: BTreeMap<String, Vec<String>>,
-    seals: Vec<String>,
+    seals: Vec<Seal>,
     /// `(id, name, input)`.
     calls: Vec<(String, String, Value)>,
     finish: Option<Finish>,
@@ -335,12 +335,12 @@ fn random_answer(rng: &mut fastrand::Rng) -> Vec<Event> {
                 list.push_back(open(block, Block::Reasoning));
                 list.extend((0..rng.usize(0..3)).map(|_| said(block, &format!("{block}:{}", word(rng)))));
                 if rng.bool() {
-                    list.push_back(Event::Delta { block, delta: Delta::Seal(format!("seal{block}")) });
+                    list.push_back(Event::Delta { block, delta: Delta::Seal(Seal::Signature(format!("seal{block}"))) });
                 }
             }
             2 => {
                 list.push_back(open(block, Block::Sealed));
-                list.push_back(Event::Delta { block, delta: Delta::Seal(format!("sealed{block}")) });
+                list.push_back(Event::Delta { block, delta: Delta::Seal(Seal::Redacted(format!("sealed{block}"))) });
             }
             kind => {
                 let custom = kind == 3;
@@ -375,7 +375,14 @@ fn whatever_order_an_answer_comes_in_it_means_the_same_afterwards() {
     let mut rng = fastrand::Rng::with_seed(seed);
     for round in 0..2_000 {
         let mut events = random_answer(&mut rng);
-        let usage = Event::Usage(Usage { input: 9, output: 5, cached_input: 2, reasoning: 1, estimated: false });
+        let usage = Event::Usage(Usage {
+            input: 9,
+            output: 5,
+            cached_input: 2,
+            cache_write: 3,
+            reasoning: 1,
+            ..Usage::default()
+        });
         let place = rng.usize(0..=events.len());
         if rng.bool() {
             events.insert(place, usage);
@@ -400,8 +407,8 @@ fn whatever_order_an_answer_comes_in_it_means_the_same_afterwards() {
         };
         told.usage = Some(told.usage.unwrap_or_default());
         let mut got = meaning(&back);
-        told.seals.sort();
-        got.seals.sort();
+        told.seals.sort_by(|a, b| a.text().cmp(b.text()));
+        got.seals.sort_by(|a, b| a.text().cmp(b.text()));
         assert_eq!(got, told, "seed {seed}, round {round}: {events:#?}");
     }
 }

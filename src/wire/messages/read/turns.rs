@@ -37,8 +37,40 @@ pub(super) fn content(raw: &RawValue, path: &Path<'_>, losses: &mut Losses) -> R
         return Ok(if text.is_empty() { Vec::new() } else { vec![Part::text(text)] });
     }
     let blocks = list(raw, path, "a string or a list of blocks")?;
-    let read = |(index, raw)| block(raw, &Path::Index(path, index), losses);
-    blocks.into_iter().enumerate().map(read).collect()
+    let mut parts = Vec::with_capacity(blocks.len());
+    for (index, raw) in blocks.into_iter().enumerate() {
+        let path = Path::Index(path, index);
+        if is_composed(raw) {
+            composed(raw, &path, &mut parts, losses)?;
+        } else {
+            parts.push(block(raw, &path, losses)?);
+        }
+    }
+    Ok(parts)
+}
+
+/// A document that is a list of blocks: its title and its blocks as parts of their own.
+fn composed(raw: &RawValue, path: &Path<'_>, parts: &mut Vec<Part>, losses: &mut Losses) -> Result<(), Invalid> {
+    losses.changed(path, "a document of blocks became its parts");
+    let mut object = Object::read(raw, path)?;
+    object.take("type");
+    parts.extend(object.text("title", path)?.filter(|title| !title.is_empty()).map(Part::text));
+    let source = Path::Key(path, "source");
+    if let Some(raw) = object.take("source") {
+        let inner = Object::read(raw, &source)?.take("content");
+        if let Some(raw) = inner {
+            parts.extend(content(raw, &Path::Key(&source, "content"), losses)?);
+        }
+    }
+    // Whether it is to be cited is nothing that others can be asked.
+    object.take("citations");
+    if let (Some(mark), Some(last)) = (cache(&mut object, path)?, parts.last_mut())
+        && let Part::Text { cache, .. } | Part::Image { cache, .. } = last
+    {
+        *cache = Some(mark);
+    }
+    object.name_rest(path, losses);
+    Ok(())
 }
 
 fn block(raw: &RawValue, path: &Path<'_>, losses: &mut Losses) -> Result<Part, Invalid> {
@@ -50,7 +82,7 @@ fn block(raw: &RawValue, path: &Path<'_>, losses: &mut Losses) -> Result<Part, I
             let source = source(&mut object, path, losses)?;
             Part::Image { source, detail: None, cache: cache(&mut object, path)? }
         }
-        "document" if !is_composed(raw) => document(&mut object, path, losses)?,
+        "document" => document(&mut object, path, losses)?,
         "thinking" => {
             let thinking = object.text("thinking", path)?.unwrap_or_default();
             let seal = object.text("signature", path)?.and_then(|signature| seal::of_signature(&signature));
@@ -135,6 +167,7 @@ fn source(object: &mut Object<'_>, path: &Path<'_>, losses: &mut Losses) -> Resu
 fn is_composed(raw: &RawValue) -> bool {
     #[derive(serde::Deserialize)]
     struct Document<'a> {
+        r#type: &'a str,
         #[serde(borrow)]
         source: Kind<'a>,
     }
@@ -142,7 +175,8 @@ fn is_composed(raw: &RawValue) -> bool {
     struct Kind<'a> {
         r#type: &'a str,
     }
-    serde_json::from_str::<Document<'_>>(raw.get()).is_ok_and(|document| document.source.r#type == "content")
+    serde_json::from_str::<Document<'_>>(raw.get())
+        .is_ok_and(|document| document.r#type == "document" && document.source.r#type == "content")
 }
 
 fn document(object: &mut Object<'_>, path: &Path<'_>, losses: &mut Losses) -> Result<Part, Invalid> {
@@ -227,7 +261,8 @@ mod tests {
             r#"[{"type":"tool_result","tool_use_id":"tl64_Y2FsbDox","content":[{"type":"text","text":"r"},{"type":"image","source":{"type":"base64","media_type":"image/png","data":"AA"}}],"is_error":true},
                {"type":"text","text":"hi","cache_control":{"type":"ephemeral"}},
                {"type":"document","source":{"type":"text","media_type":"text/plain","data":"d"},"title":"t","context":"c","citations":{"enabled":true}},
-               {"type":"document","source":{"type":"content","content":"x"}},
+               {"type":"document","title":"T","source":{"type":"content","content":[{"type":"text","text":"x"},
+                   {"type":"image","source":{"type":"url","url":"u"}}]},"cache_control":{"type":"ephemeral"}},
                {"type":"image","source":{"type":"file","file_id":"file_1"},"transformations":{}}]"#,
         );
         assert_eq!(
@@ -251,14 +286,17 @@ mod tests {
                 Part::File { source: Source::Text("d".into()), name: Some("t".into()), cache: None },
             ]
         );
-        assert!(matches!(&user[3], Part::Native { dialect: Dialect::Messages, kind, .. } if kind == "document"));
-        assert!(matches!(&user[4], Part::Image { source: Source::FileId(id), .. } if id == "file_1"));
+        let cache = Some(Cache { ttl: None });
+        let image = Part::Image { source: Source::Url("u".into()), detail: None, cache };
+        assert_eq!(user[3..6], [Part::text("T"), Part::text("x"), image]);
+        assert!(matches!(&user[6], Part::Image { source: Source::FileId(id), .. } if id == "file_1"));
         let named: Vec<_> = losses.iter().map(ToString::to_string).collect();
         assert_eq!(
             named,
             [
                 "dropped messages[0].content[2].citations",
                 "dropped messages[0].content[2].context",
+                "changed messages[0].content[3]: a document of blocks became its parts",
                 "dropped messages[0].content[4].transformations"
             ]
         );

@@ -8,6 +8,7 @@
 
 use crate::wire::canon::Json;
 use serde_json::{Map, Value, json};
+use std::collections::HashSet;
 
 /// What becomes of a schema.
 #[derive(Debug, PartialEq)]
@@ -39,13 +40,64 @@ const ONE: [&str; 1] = ["items"];
 const LISTS: [&str; 3] = ["anyOf", "allOf", "prefixItems"];
 const NAMED: [&str; 3] = ["properties", "$defs", "definitions"];
 
+/// Levels of a schema, references followed; a body itself has at most 128.
+const DEPTH_MAX: usize = 512;
+
 pub(super) fn fit(schema: &Json) -> Fit {
     let mut value = schema.value();
+    let mut walk = Walk { root: &value, open: Vec::new(), ended: HashSet::new(), depth: 0 };
+    if !walk.ends(&value) {
+        return Fit::InWords;
+    }
     let mut changed = false;
     match close(&mut value, &mut changed) {
         None => Fit::InWords,
         Some(()) if changed => Fit::Rewritten(Json::from(&value)),
         Some(()) => Fit::AsIs,
+    }
+}
+
+/// A look along the references of a schema.
+struct Walk<'s> {
+    root: &'s Value,
+    /// References that led here.
+    open: Vec<&'s str>,
+    /// References that were followed to their ends.
+    ended: HashSet<&'s str>,
+    depth: usize,
+}
+
+impl<'s> Walk<'s> {
+    /// Whether each reference is within the schema and leads to no circle: the API
+    /// refuses both.
+    fn ends(&mut self, node: &'s Value) -> bool {
+        if self.depth == DEPTH_MAX {
+            return false;
+        }
+        self.depth += 1;
+        let ends = match node {
+            Value::Object(fields) => fields.iter().all(|(key, value)| match value {
+                Value::String(to) if key == "$ref" => self.follow(to),
+                value => self.ends(value),
+            }),
+            Value::Array(list) => list.iter().all(|value| self.ends(value)),
+            _ => true,
+        };
+        self.depth -= 1;
+        ends
+    }
+
+    fn follow(&mut self, to: &'s str) -> bool {
+        if self.ended.contains(to) {
+            return true;
+        }
+        let target = to.strip_prefix('#').and_then(|path| self.root.pointer(path));
+        let Some(target) = target.filter(|_| !self.open.contains(&to)) else { return false };
+        self.open.push(to);
+        let ends = self.ends(target);
+        self.open.pop();
+        self.ended.insert(to);
+        ends
     }
 }
 
@@ -60,6 +112,10 @@ fn close(schema: &mut Value, changed: &mut bool) -> Option<()> {
         return None;
     }
     if let Some(variants) = schema.shift_remove("oneOf") {
+        if schema.contains_key("anyOf") {
+            // Both hold, which one list of variants cannot say.
+            return None;
+        }
         *changed = true;
         schema.insert("anyOf".to_owned(), variants);
     }
@@ -163,6 +219,18 @@ mod tests {
     }
 
     #[test]
+    fn a_long_row_of_references_is_followed_within_a_bound() {
+        let defs: Map<String, Value> =
+            (0..100_000).map(|n| (format!("d{n}"), json!({"$ref": format!("#/$defs/d{}", n + 1)}))).collect();
+        let began = std::time::Instant::now();
+        assert_eq!(fitted(&json!({"$ref": "#/$defs/d0", "$defs": defs})), Fit::InWords);
+        let shared: Vec<Value> = (0..1000).map(|_| json!({"$ref": "#/$defs/x"})).collect();
+        let twice = json!({"anyOf": shared, "$defs": {"x": {"type": "string"}}});
+        assert_eq!(fitted(&twice), Fit::AsIs);
+        assert!(began.elapsed().as_secs() < 20, "{:?}", began.elapsed());
+    }
+
+    #[test]
     fn what_cannot_be_enforced_is_left_to_words() {
         for schema in [
             json!(true),
@@ -170,6 +238,11 @@ mod tests {
             json!({"type": "object", "additionalProperties": {"type": "string"}}),
             json!({"type": "object", "properties": {"a": {"not": {}}}, "additionalProperties": false}),
             json!({"type": "array", "items": {"type": "object", "additionalProperties": true}}),
+            json!({"anyOf": [{"type": "string"}], "oneOf": [{"type": "null"}]}),
+            json!({"$ref": "#/$defs/x", "$defs": {"x": {"type": "array", "items": {"$ref": "#/$defs/x"}}}}),
+            json!({"type": "array", "items": {"$ref": "#"}}),
+            json!({"$ref": "https://x.test/schema.json"}),
+            json!({"$ref": "#/$defs/gone"}),
         ] {
             assert_eq!(fitted(&schema), Fit::InWords, "{schema}");
         }

@@ -527,7 +527,7 @@ fn random_settings(rng: &mut fastrand::Rng) -> Conversation {
         stop: (0..rng.usize(0..3)).map(|n| format!("STOP{n}")).collect(),
         output_tokens_max: Some(rng.u64(1..9_000)),
         user: rng.bool().then(|| "user-1".to_owned()),
-        service_tier: [None, Some("auto".to_owned()), Some("default".to_owned())][rng.usize(0..3)].clone(),
+        service_tier: [None, Some("auto".to_owned()), Some("standard_only".to_owned())][rng.usize(0..3)].clone(),
         format: rng.bool().then(|| Format::Schema {
             name: None,
             description: None,

@@ -48,7 +48,7 @@ pub(in super::super) fn told(events: &[Event]) -> Vec<String> {
                 match delta {
                     Delta::Text(text) | Delta::Arguments(text) => line.push_str(text),
                     Delta::Citation(citation) => line.push_str(&format!(" <{:?}>", citation.url)),
-                    Delta::Seal(seal) => line.push_str(&format!(" [{seal}]")),
+                    Delta::Seal(seal) => line.push_str(&format!(" [{}]", seal.text())),
                 }
             }
             Event::Close { block } => {

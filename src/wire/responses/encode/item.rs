@@ -9,6 +9,7 @@ use super::super::names::Origin;
 use super::super::seal;
 use super::emit;
 use super::unwrap::Unwrap;
+use crate::wire::canon::Seal;
 use crate::wire::sse::SseFrame;
 
 #[derive(Debug)]
@@ -27,7 +28,7 @@ pub(super) enum ItemKind {
     },
     Reasoning {
         text: String,
-        seal: Option<String>,
+        seal: Option<Seal>,
     },
     Call {
         call_id: String,
@@ -43,18 +44,39 @@ pub(super) enum ItemKind {
     },
 }
 
+/// How an item stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Status {
+    InProgress,
+    Completed,
+    /// Cut by a limit or a filter, or by the end of the stream.
+    Incomplete,
+}
+
+impl Status {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::InProgress => "in_progress",
+            Self::Completed => "completed",
+            Self::Incomplete => "incomplete",
+        }
+    }
+}
+
 /// A part of a message.
 #[derive(Debug)]
 pub(super) struct Part {
     refusal: bool,
     text: String,
+    /// Characters of `text`.
+    characters: u64,
     annotations: Vec<String>,
     open: bool,
 }
 
 impl Part {
     pub(super) const fn new(refusal: bool) -> Self {
-        Self { refusal, text: String::new(), annotations: Vec::new(), open: true }
+        Self { refusal, text: String::new(), characters: 0, annotations: Vec::new(), open: true }
     }
 
     fn write(&self, text: &str, annotated: bool, json: &mut JsonOut) {
@@ -79,13 +101,14 @@ impl Item {
     pub(super) fn begin(&self, sequence: &mut u64, out: &mut Vec<SseFrame>) {
         emit(sequence, "response.output_item.added", out, |json| {
             json.number("output_index", self.index).key("item");
-            self.write("in_progress", false, json);
+            self.write(Status::InProgress, false, json);
         });
     }
 
     /// The item as it stands: at its end whole, at its beginning empty.
-    fn write(&self, status: &str, sealed: bool, json: &mut JsonOut) {
-        let ended = status == "completed";
+    fn write(&self, status: Status, sealed: bool, json: &mut JsonOut) {
+        let ended = status != Status::InProgress;
+        let status = status.as_str();
         json.open().field("id", &self.id);
         match &self.kind {
             ItemKind::Message { parts } => {
@@ -101,8 +124,8 @@ impl Item {
                     json.open().field("type", "summary_text").field("text", text).close();
                 }
                 json.close_list();
-                if let Some(seal) = seal.as_deref().filter(|_| ended && sealed) {
-                    json.key("encrypted_content").pieces(&seal::close(seal, !text.is_empty()));
+                if let Some(seal) = seal.as_ref().filter(|_| ended && sealed) {
+                    json.key("encrypted_content").pieces(&seal::close(seal));
                 }
             }
             ItemKind::Call { call_id, origin, custom, arguments, .. } => {
@@ -147,7 +170,7 @@ impl Item {
 
     pub(super) fn characters(&self, place: usize) -> u64 {
         match &self.kind {
-            ItemKind::Message { parts } => parts.get(place).map_or(0, |part| part.text.chars().count() as u64),
+            ItemKind::Message { parts } => parts.get(place).map_or(0, |part| part.characters),
             _ => 0,
         }
     }
@@ -155,6 +178,7 @@ impl Item {
     pub(super) fn say(&mut self, place: usize, text: &str, sequence: &mut u64, out: &mut Vec<SseFrame>) {
         let Some(part) = self.part(place).filter(|_| !text.is_empty()) else { return };
         part.text.push_str(text);
+        part.characters += text.chars().count() as u64;
         let refusal = part.refusal;
         let kind = if refusal { "response.refusal.delta" } else { "response.output_text.delta" };
         emit(sequence, kind, out, |json| {
@@ -220,9 +244,11 @@ impl Item {
     }
 
     /// A signature may come in pieces.
-    pub(super) fn seal(&mut self, more: &str) {
-        if let ItemKind::Reasoning { seal, .. } = &mut self.kind {
-            seal.get_or_insert_with(String::new).push_str(more);
+    pub(super) fn seal(&mut self, more: &Seal) {
+        match &mut self.kind {
+            ItemKind::Reasoning { seal: Some(seal), .. } => seal.push(more.text()),
+            ItemKind::Reasoning { seal, .. } => *seal = Some(more.clone()),
+            _ => {}
         }
     }
 
@@ -243,10 +269,10 @@ impl Item {
     }
 
     /// `sealed`: the client asked for sealed reasoning.
-    pub(super) fn end(&mut self, sealed: bool, sequence: &mut u64, out: &mut Vec<SseFrame>) {
+    pub(super) fn end(&mut self, status: Status, sealed: bool, sequence: &mut u64, out: &mut Vec<SseFrame>) {
         self.end_content(sequence, out);
         let mut whole = JsonOut::default();
-        self.write("completed", sealed, &mut whole);
+        self.write(status, sealed, &mut whole);
         self.done = whole.into_string();
         emit(sequence, "response.output_item.done", out, |json| {
             json.number("output_index", self.index).raw_field("item", &self.done);

@@ -4,7 +4,7 @@ use super::super::decode::Decoder;
 use super::super::decode::tests::told;
 use super::super::{Assembler, FrameReader};
 use super::*;
-use crate::wire::canon::Json;
+use crate::wire::canon::{Json, Seal};
 use serde_json::{Value, json};
 
 fn json_of(text: &str) -> Json {
@@ -117,7 +117,7 @@ fn a_text_is_written_event_by_event_as_the_vendor_does() {
         text(0, " \"you\""),
         Event::Close { block: 0 },
         finish(Finish::Stop),
-        Event::Usage(Usage { input: 9, output: 3, cached_input: 4, reasoning: 1, estimated: false }),
+        Event::Usage(Usage { input: 9, output: 3, cached_input: 4, reasoning: 1, ..Usage::default() }),
     ];
     let frames = encode(context(&[("instructions", "\"be brief\""), ("text", r#"{"verbosity":"low"}"#)]), &events);
     check(&frames);
@@ -169,7 +169,7 @@ fn an_answer_without_a_start_or_a_word_is_still_whole() {
 
 #[test]
 fn blocks_that_open_twice_or_grow_by_what_they_cannot_hold_make_no_broken_answer() {
-    let seal = |block| Event::Delta { block, delta: Delta::Seal("x".into()) };
+    let seal = |block| Event::Delta { block, delta: Delta::Seal(Seal::Signature("x".into())) };
     let events = [
         call(0, "c", "f", false),
         open(0, Block::Text),
@@ -209,15 +209,60 @@ fn every_finish_has_its_status_and_a_cut_answer_is_not_complete() {
 }
 
 #[test]
+fn what_a_limit_cut_ends_incomplete_and_what_came_before_it_complete() {
+    let states = |events: &[Event]| {
+        let frames = encode(context(&[]), events);
+        check(&frames);
+        let output = answer(&frames)["output"].take();
+        let done: Vec<Value> = frames
+            .iter()
+            .map(|frame| serde_json::from_slice::<Value>(&frame.data).expect("JSON"))
+            .filter(|event| event["type"] == "response.output_item.done")
+            .map(|event| event["item"].clone())
+            .collect();
+        assert_eq!(json!(done), output, "both ends say the same");
+        let state = |item: &Value| item["status"].as_str().unwrap_or_default().to_owned();
+        output.as_array().expect("a list").iter().map(state).collect::<Vec<_>>()
+    };
+    let cut = |finish: Option<Finish>| {
+        let calls = [call(0, "c", "f", false), arguments(0, "{}"), Event::Close { block: 0 }];
+        let more = [call(1, "d", "f", false), arguments(1, "{\"x\":"), Event::Close { block: 1 }];
+        let usage = Event::Usage(Usage::default());
+        states(&calls.into_iter().chain(more).chain([usage]).chain(finish.map(self::finish)).collect::<Vec<_>>())
+    };
+    for finish in [Some(Finish::Length), Some(Finish::ContentFilter), None] {
+        assert_eq!(cut(finish), ["completed", "incomplete"]);
+    }
+    assert_eq!(cut(Some(Finish::ToolCalls)), ["completed", "completed"]);
+    let words = [open(0, Block::Text), text(0, "a"), Event::Close { block: 0 }, finish(Finish::Length)];
+    assert_eq!(states(&words), ["incomplete"]);
+}
+
+#[test]
+fn citations_are_counted_and_bounded() {
+    let cite = |url: &str| {
+        let citation = Citation { url: Some(url.to_owned()), ..Citation::default() };
+        Event::Delta { block: 0, delta: Delta::Citation(citation) }
+    };
+    let mut events = vec![open(0, Block::Text), text(0, "äb")];
+    events.extend((0..=CITATIONS_MAX).map(|_| cite("u")));
+    events.push(finish(Finish::Stop));
+    let frames = encode(context(&[]), &events);
+    let annotations = answer(&frames)["output"][0]["content"][0]["annotations"].take();
+    let annotations = annotations.as_array().expect("a list");
+    assert_eq!((annotations.len(), &annotations[0]["end_index"]), (CITATIONS_MAX, &json!(2)));
+}
+
+#[test]
 fn seals_go_out_only_where_the_client_asked_for_them() {
     let events = [
         open(0, Block::Reasoning),
         text(0, "hm"),
-        Event::Delta { block: 0, delta: Delta::Seal("EqQB".into()) },
-        Event::Delta { block: 0, delta: Delta::Seal("CA==".into()) },
+        Event::Delta { block: 0, delta: Delta::Seal(Seal::Signature("EqQB".into())) },
+        Event::Delta { block: 0, delta: Delta::Seal(Seal::Signature("CA==".into())) },
         Event::Close { block: 0 },
         open(1, Block::Sealed),
-        Event::Delta { block: 1, delta: Delta::Seal("gAAAAAB1".into()) },
+        Event::Delta { block: 1, delta: Delta::Seal(Seal::Encrypted("xai-1".into())) },
         Event::Close { block: 1 },
         finish(Finish::Stop),
     ];
@@ -228,7 +273,7 @@ fn seals_go_out_only_where_the_client_asked_for_them() {
         json!([
             {"id": "rs_01J0000", "type": "reasoning", "summary": [{"type": "summary_text", "text": "hm"}],
                 "encrypted_content": "tl-signature:EqQBCA=="},
-            {"id": "rs_01J0001", "type": "reasoning", "summary": [], "encrypted_content": "gAAAAAB1"},
+            {"id": "rs_01J0001", "type": "reasoning", "summary": [], "encrypted_content": "xai-1"},
         ])
     );
     let frames = encode(context(&[]), &events);

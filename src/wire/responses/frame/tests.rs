@@ -94,7 +94,7 @@ fn repeats_errors_and_ends_are_told() {
             r#"{"type":"response.incomplete","response":{"incomplete_details":{"reason":"content_filter"}}}"#,
             Finish::ContentFilter,
         ),
-        (r#"{"type":"response.incomplete","response":{"incomplete_details":null}}"#, Finish::Other),
+        (r#"{"type":"response.incomplete","response":{"incomplete_details":null}}"#, Finish::Length),
     ] {
         let facts = told(data);
         assert_eq!((facts.finished, facts.done), (vec![(0, finish)], true), "{data}");
