@@ -190,3 +190,51 @@ async fn what_its_maker_forgot_is_sent_whole() {
     assert_eq!(record.attempts.len(), 2);
     assert!(house.sim.seen().pop().expect("asked").body["input"].to_string().contains("one"));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn several_calls_in_a_row_keep_the_thinking_before_the_first() {
+    let other = other_vendor().await;
+    let house = House::start("", &two(&other, "messages", "reasoning=4&tools=1", "tokens=3")).await;
+    let mut body = thinking(false);
+    body["model"] = json!("one");
+    Tongue::Messages.offer(&mut body, "look_up");
+    let (first, ..) = turn(&house, Tongue::Messages, &body).await;
+    assert_eq!(first["content"][0]["type"], "thinking", "{first}");
+    let call = first["content"].as_array().expect("blocks").iter().find(|block| block["type"] == "tool_use");
+    let result =
+        |id: &Value| json!({"role": "user", "content": [{"type": "tool_result", "tool_use_id": id, "content": "1"}]});
+    let turns = body["messages"].as_array_mut().expect("turns");
+    turns.push(json!({"role": "assistant", "content": first["content"]}));
+    turns.push(result(&call.expect("a call")["id"]));
+    // A model thinks once, and calls again without.
+    turns.push(json!({"role": "assistant", "content": [{"type": "tool_use", "id": "toolu_2", "name": "look_up", "input": {}}]}));
+    turns.push(result(&json!("toolu_2")));
+    let (_, _, warning) = turn(&house, Tongue::Messages, &body).await;
+    assert_eq!(warning, None);
+    let seen = house.sim.seen().pop().expect("asked").body;
+    assert_eq!((&seen["thinking"], &seen["messages"]), (&body["thinking"], &body["messages"]));
+    // Of that first answer's thinking another vendor cannot make anything, nor go on with thinking.
+    body["model"] = json!("two");
+    let (_, _, warning) = turn(&house, Tongue::Messages, &body).await;
+    assert!(warning.expect("a warning").contains("thinking: off"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_search_of_another_provider_does_not_go_back_to_anthropic() {
+    let other = other_vendor().await;
+    let house = House::start("", &two(&other, "messages", "tokens=3", "tokens=3")).await;
+    let cited = json!([{"type": "web_search_result_location", "url": "u", "title": "T", "cited_text": "q", "encrypted_index": ""}]);
+    let found =
+        json!([{"type": "web_search_result", "title": "T", "url": "u", "encrypted_content": "", "page_age": null}]);
+    let said = json!([
+        {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "q"}},
+        {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": found},
+        {"type": "text", "text": "so", "citations": cited},
+    ]);
+    let body = json!({"model": "one", "max_tokens": 100, "messages": [{"role": "user", "content": PROMPT},
+        {"role": "assistant", "content": said}, {"role": "user", "content": "and then?"}]});
+    let (_, _, warning) = turn(&house, Tongue::Messages, &body).await;
+    assert!(warning.expect("a warning").contains("dropped web searches of another provider"));
+    let seen = house.sim.seen().pop().expect("asked").body;
+    assert_eq!(seen["messages"][1]["content"], json!([{"type": "text", "text": "so"}]));
+}

@@ -65,13 +65,13 @@ fn events(frames: &[SseFrame]) -> Vec<Event> {
 
 #[test]
 fn clocks_and_bills_are_told_what_a_stream_says() {
-    let usage =
-        |input, output, cached_input, reasoning| Usage { input, output, cached_input, reasoning, ..Usage::default() };
+    let usage = |input, output, reasoning| Usage { input, output, reasoning, ..Usage::default() };
+    let cached = Usage { cached_input: 400, cache_write: 10, ..usage(435, 15, 0) };
     for (name, contents, answers, finish, counted) in [
-        ("text", 2, 2, Some(Finish::Stop), usage(435, 15, 400, 0)),
-        ("tools", 8, 5, Some(Finish::ToolCalls), usage(472, 89, 0, 30)),
-        ("search", 6, 2, Some(Finish::Stop), usage(10_682, 510, 0, 0)),
-        ("cut", 1, 1, None, usage(5, 1, 0, 0)),
+        ("text", 2, 2, Some(Finish::Stop), cached),
+        ("tools", 8, 5, Some(Finish::ToolCalls), usage(472, 89, 30)),
+        ("search", 6, 2, Some(Finish::Stop), usage(10_682, 510, 0)),
+        ("cut", 1, 1, None, usage(5, 1, 0)),
     ] {
         let mut reader = FrameReader::default();
         let facts: Vec<_> = frames(name).iter().map(|frame| reader.read(frame).expect("a frame")).collect();

@@ -8,8 +8,8 @@
 use super::{Translator, read_request, write_request};
 use crate::domain::usage::Usage;
 use crate::wire::canon::{
-    Block, Call, CallResult, Conversation, Delta, Event, Part, ReplyContext, Role, Sampling, Source, Tool, ToolChoice,
-    Turn, WriteFor,
+    Block, Call, CallResult, Conversation, Delta, Event, Json, Part, ReplyContext, Role, Sampling, Source, Tool,
+    ToolChoice, Turn, WriteFor,
 };
 use crate::wire::dialect::Dialect;
 use crate::wire::facts::Finish;
@@ -209,21 +209,22 @@ fn context() -> ReplyContext {
     }
 }
 
+macro_rules! drive {
+    ($encoder:expr, $events:expr, $out:expr) => {{
+        let mut encoder = $encoder;
+        for event in $events {
+            encoder.push(event, &mut $out);
+        }
+        encoder.end(&mut $out);
+    }};
+}
+
 fn encode(dialect: Dialect, events: &[Event]) -> Vec<SseFrame> {
     let mut out = Vec::new();
-    macro_rules! with {
-        ($encoder:expr) => {{
-            let mut encoder = $encoder;
-            for event in events {
-                encoder.push(event, &mut out);
-            }
-            encoder.end(&mut out);
-        }};
-    }
     match dialect {
-        Dialect::Messages => with!(messages::Encoder::new(context())),
-        Dialect::Responses => with!(responses::Encoder::new(context())),
-        _ => with!(chat::Encoder::new(context())),
+        Dialect::Messages => drive!(messages::Encoder::new(context()), events, out),
+        Dialect::Responses => drive!(responses::Encoder::new(context()), events, out),
+        _ => drive!(chat::Encoder::new(context()), events, out),
     }
     out
 }
@@ -287,6 +288,39 @@ fn an_answer_keeps_its_meaning_from_any_dialect_to_any_other() {
             assert!(finished >= 1, "seed {seed}: {from} to {to}");
         }
     }
+}
+
+#[test]
+fn seals_keep_their_kind_and_their_own_dialect_marks_none() {
+    use crate::wire::canon::Seal;
+    let kinds = [Seal::Signature("s".into()), Seal::Redacted("r".into()), Seal::Encrypted("e".into())];
+    let mut events = vec![Event::Start { id: "answer".to_owned(), model: "m".to_owned() }];
+    for (block, seal) in (0..).zip(&kinds) {
+        let shown = !matches!(seal, Seal::Redacted(_));
+        events.push(Event::Open { block, kind: if shown { Block::Reasoning } else { Block::Sealed } });
+        if shown {
+            events.push(Event::Delta { block, delta: Delta::Text("hm".to_owned()) });
+        }
+        events.push(Event::Delta { block, delta: Delta::Seal(seal.clone()) });
+        events.push(Event::Close { block });
+    }
+    events.push(Event::Finish { finish: Finish::Stop, stop_sequence: None });
+    for to in SPOKEN {
+        let include = Json::from(&json!(["reasoning.encrypted_content"]));
+        let context = ReplyContext { fields: vec![("include".to_owned(), include)], ..context() };
+        let mut frames = Vec::new();
+        match to {
+            Dialect::Messages => drive!(messages::Encoder::new(context), &events, frames),
+            Dialect::Responses => drive!(responses::Encoder::new(context), &events, frames),
+            _ => drive!(chat::Encoder::new(context), &events, frames),
+        }
+        let seal = |event| if let Event::Delta { delta: Delta::Seal(seal), .. } = event { Some(seal) } else { None };
+        let back: Vec<_> = decode(to, &frames).into_iter().filter_map(seal).collect();
+        assert_eq!(back, kinds, "{to}");
+    }
+    let whole = br#"{"id":"m","model":"m","content":[{"type":"thinking","thinking":"hm","signature":"s"}],"stop_reason":"end_turn"}"#;
+    let frames = Translator::new(Dialect::Messages, Dialect::Messages, context()).whole(whole).expect("whole");
+    assert!(frames.iter().any(|frame| frame.data.ends_with(br#""signature":"s"}}"#)), "{frames:?}");
 }
 
 #[test]

@@ -53,7 +53,7 @@ fn thinking_text_and_a_call_are_blocks_in_their_order() {
         r#"{"type":"message_stop"}"#,
     ]);
     let call = |id: &str, name: &str| Block::Call { id: id.into(), name: name.into(), custom: false };
-    let usage = Usage { input: 100, output: 1, cached_input: 85, ..Usage::default() };
+    let usage = Usage { input: 100, output: 1, cached_input: 85, cache_write: 5, ..Usage::default() };
     assert_eq!(
         events,
         [
