@@ -13,7 +13,7 @@ use crate::gateway::settings::Target;
 use crate::wire::canon::{Conversation, Loss, Tool, WriteFor};
 use crate::wire::dialect::Dialect;
 use crate::wire::request::{Need, Rewrite, Rewritten, rewrite, rewrite_fields};
-use crate::wire::seals::{Stripped, strip, strip_conversation};
+use crate::wire::seals::{SealHash, Stripped, strip, strip_conversation};
 use crate::wire::translate::write_request;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -64,7 +64,7 @@ impl Walk {
         let mut waited = Duration::ZERO;
         loop {
             let picked = self
-                .key_of_chain(step, &tried.keys)
+                .key_of_history(step, &tried.keys)
                 .unwrap_or_else(|| self.gateway.memory.pick(&step.target, &tried.keys, Instant::now()));
             let form = match self.form(step, picked, &tried) {
                 Ok(form) => form,
@@ -245,7 +245,7 @@ impl Walk {
     ) -> Result<Form, Observation> {
         let target = &step.target;
         let (conversation, mut losses) = self.request.conversation()?;
-        let maker = Maker::of(&target.provider, picked, &self.open.record.principal.id);
+        let maker = Maker::of(&target.provider, picked);
         let stripped =
             strip_conversation(conversation, tried.unsealed, &|seal| self.gateway.makers.is_anothers(seal, maker));
         losses.extend(stripped.iter().map(|(_, removed)| of_another(*removed)));
@@ -280,10 +280,28 @@ impl Walk {
         all: bool,
     ) -> Option<Stripped> {
         let asked = &self.request.asked;
-        let maker = Maker::of(&step.target.provider, picked, &self.open.record.principal.id);
+        let maker = Maker::of(&step.target.provider, picked);
         strip(asked.dialect, expanded.unwrap_or_else(|| asked.fields()), all, &|seal| {
             self.gateway.makers.is_anothers(seal, maker)
         })
+    }
+
+    /// Which of these made the newest reasoning in the history that any of them made.
+    pub(super) fn newest_of(&self, makers: &[Maker]) -> Option<usize> {
+        let newest = std::cell::Cell::new(None);
+        let look = |seal: &SealHash| {
+            let made = self.gateway.makers.of(seal);
+            newest.set(made.and_then(|made| makers.iter().position(|maker| *maker == made)).or(newest.get()));
+            false
+        };
+        let asked = &self.request.asked;
+        if asked.dialect == Dialect::Chat {
+            let read = self.request.conversation().ok()?;
+            strip_conversation(read.0, false, &look);
+        } else {
+            strip(asked.dialect, self.request.whole(), false, &look);
+        }
+        newest.get()
     }
 
     /// A target that cannot be asked this at all: lost without an attempt on the wire.
@@ -296,7 +314,7 @@ impl Walk {
 }
 
 fn of_another(removed: usize) -> Loss {
-    Loss::Dropped(format!("reasoning of another provider ({removed})"))
+    Loss::Dropped(format!("reasoning of another provider or key ({removed})"))
 }
 
 /// What a client is told of reasoning that was left out.
