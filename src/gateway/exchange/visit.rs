@@ -9,14 +9,16 @@ use crate::gateway::attempt::Interrupted;
 use crate::gateway::makers::Maker;
 use crate::gateway::plan::Step;
 use crate::gateway::provider::pool::{Picked, Quirk};
-use crate::gateway::settings::Target;
+use crate::gateway::settings::{Target, ToolCallIds};
 use crate::wire::canon::{Conversation, Loss, Tool, WriteFor};
+use crate::wire::chat::{Fitted, Misfit, fit, fit_body};
 use crate::wire::dialect::Dialect;
 use crate::wire::request::{Need, Rewrite, Rewritten, rewrite, rewrite_fields};
 use crate::wire::seals::{SealHash, Stripped, strip, strip_conversation};
 use crate::wire::translate::write_request;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// A jittered repeat waits at most this long.
@@ -217,6 +219,11 @@ impl Walk {
         };
         if dialect == asked.dialect {
             let expanded = self.expanded(step, picked, tried.anew);
+            let fitted = misfit(target, dialect).and_then(|misfit| fit(expanded.unwrap_or(asked.fields()), misfit));
+            if let Some(Fitted { whole, dropped }) = fitted {
+                let rewritten = Rewritten { pristine: false, ..rewrite_fields(&whole, &how) };
+                return Ok(Form { streams, asks_usage, dialect, rewritten, losses: of_messages(dropped) });
+            }
             return Ok(match self.unsealed(step, picked, expanded, tried.unsealed) {
                 None => {
                     let rewritten = match expanded {
@@ -264,6 +271,10 @@ impl Walk {
             .map_err(|unsayable| Observation::Unsayable { field: unsayable.field, why: unsayable.why.to_owned() })?;
         losses.extend(encoded.losses);
         let mut rewritten = Rewritten { body: encoded.body, dropped: Vec::new(), pristine: false };
+        if let Some(fitted) = misfit(target, dialect).and_then(|misfit| fit_body(&rewritten.body, misfit)) {
+            rewritten.body = fitted.whole;
+            losses.extend(of_messages(fitted.dropped));
+        }
         if !(how.drop.is_empty() && how.rename.is_empty() && target.params.set.is_empty()) {
             rewritten = rewrite(&rewritten.body, how);
         }
@@ -337,6 +348,20 @@ fn without_search<'a>(from: &'a Conversation, target: &Target, losses: &mut Vec<
     let mut without = from.clone();
     without.tools.retain(|tool| !is_search(tool));
     Cow::Owned(without)
+}
+
+/// Where this target's messages depart from OpenAI's.
+fn misfit(target: &Target, dialect: Dialect) -> Option<Misfit<'static>> {
+    let vendor = target.provider.vendor;
+    let nine = vendor.tool_call_ids == ToolCallIds::NineAlphanumerics;
+    (dialect == Dialect::Chat && (nine || !vendor.refused_in_messages.is_empty())).then(|| Misfit {
+        refused: vendor.refused_in_messages,
+        takes_id: if nine { &|id| ToolCallIds::NineAlphanumerics.takes(id) } else { &|_| true },
+    })
+}
+
+fn of_messages(dropped: BTreeMap<String, usize>) -> Vec<Loss> {
+    dropped.into_iter().map(|(field, times)| Loss::Dropped(format!("{field} of messages ({times})"))).collect()
 }
 
 /// Names to leave out; names to send under another one.
