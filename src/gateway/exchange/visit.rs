@@ -354,7 +354,7 @@ fn without_search<'a>(from: &'a Conversation, target: &Target, losses: &mut Vec<
 fn misfit(target: &Target, dialect: Dialect) -> Option<Misfit<'static>> {
     let vendor = target.provider.vendor;
     let nine = vendor.tool_call_ids == ToolCallIds::NineAlphanumerics;
-    (dialect == Dialect::Chat && (nine || !vendor.refused_in_messages.is_empty())).then(|| Misfit {
+    (dialect == Dialect::Chat && (nine || !vendor.refused_in_messages.is_empty())).then_some(Misfit {
         refused: vendor.refused_in_messages,
         takes_id: if nine { &|id| ToolCallIds::NineAlphanumerics.takes(id) } else { &|_| true },
     })

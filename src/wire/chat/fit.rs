@@ -12,6 +12,8 @@ use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 
+type Field = (String, Box<RawValue>);
+
 /// Messages that were made to fit.
 #[derive(Debug)]
 pub struct Fitted<T> {
@@ -31,7 +33,7 @@ pub struct Misfit<'a> {
 
 /// The fields of a request with messages that fit. `None`: they do already.
 #[must_use]
-pub fn fit(fields: &[(String, Box<RawValue>)], misfit: Misfit<'_>) -> Option<Fitted<Vec<(String, Box<RawValue>)>>> {
+pub fn fit(fields: &[Field], misfit: Misfit<'_>) -> Option<Fitted<Vec<Field>>> {
     let place = fields.iter().position(|(key, _)| key == "messages")?;
     let messages: Vec<Box<RawValue>> = serde_json::from_str(fields[place].1.get()).ok()?;
     let (mut dropped, mut changed) = (BTreeMap::new(), false);
