@@ -205,7 +205,7 @@ fn report(asked: &Asked, gateway: &Gateway, advice: &Advice, written: Option<&Wr
         .filter_map(|change| match &change.to {
             To::Put(value) => Some(json!({"path": change.path, "value": value, "unless_set": false})),
             To::Default(value) => Some(json!({"path": change.path, "value": value, "unless_set": true})),
-            To::Drop(_) => None,
+            To::Drop(_) | To::Free(..) => None,
         })
         .collect();
     let environment: serde_json::Map<_, _> =

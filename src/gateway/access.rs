@@ -73,19 +73,18 @@ impl KeyHash {
 
 impl Access {
     /// Lets a request in, or says why not. `minted`: the key of a process whose
-    /// configuration names none. The header that held our key is removed, so
-    /// that it goes no further. Returns whether a key was shown.
+    /// configuration names none. Wherever our key stands it is removed, so
+    /// that it goes no further, asked for or not. Returns whether a key was shown.
     ///
     /// # Errors
     /// [`Denied`] when a key is demanded and not shown.
     pub fn admit(self, minted: Option<KeyHash>, on_loopback: bool, headers: &mut HeaderMap) -> Result<bool, Denied> {
-        let demanded = match self {
-            Self::Nobody => return Ok(false),
-            Self::Unsaid if on_loopback => return Ok(false),
-            Self::Unsaid => minted,
-            Self::Key(hash) => Some(hash),
+        let (ours, demanded) = match self {
+            Self::Nobody => (minted, false),
+            Self::Unsaid => (minted, !on_loopback),
+            Self::Key(hash) => (Some(hash), true),
         };
-        let mut shown = false;
+        let (mut shown, mut right) = (false, false);
         for place in PLACES {
             let Some(value) = headers.get(&place).and_then(|value| value.to_str().ok()) else { continue };
             let key = if place == http::header::AUTHORIZATION {
@@ -95,12 +94,17 @@ impl Access {
                 value
             };
             shown = true;
-            if Some(KeyHash::of(key.trim())) == demanded {
+            if Some(KeyHash::of(key.trim())) == ours {
+                // A package that insists on a key may be given it twice.
                 headers.remove(&place);
-                return Ok(true);
+                right = true;
             }
         }
-        Err(if shown { Denied::Wrong } else { Denied::Missing })
+        match (demanded, right) {
+            (false, _) => Ok(false),
+            (true, true) => Ok(true),
+            (true, false) => Err(if shown { Denied::Wrong } else { Denied::Missing }),
+        }
     }
 }
 
@@ -144,6 +148,12 @@ mod tests {
         assert!(plain.is_empty());
         let mut anthropic = headers(&[("x-api-key", "tl-1")]);
         assert_eq!(access.admit(None, true, &mut anthropic), Ok(true));
+        let mut twice = headers(&[("authorization", "Bearer tl-1"), ("x-tautline-key", "tl-1"), ("x-api-key", "own")]);
+        assert_eq!(access.admit(None, true, &mut twice), Ok(true));
+        assert_eq!(twice, headers(&[("x-api-key", "own")]));
+        let mut unasked = headers(&[("authorization", "Bearer tl-1")]);
+        assert_eq!(Access::Unsaid.admit(Some(KeyHash::of("tl-1")), true, &mut unasked), Ok(false));
+        assert!(unasked.is_empty(), "it goes no further, though nobody asked for it");
         for wrong in ["Bearer tl-2", "Basic tl-1", "tl-1"] {
             assert!(access.admit(None, true, &mut headers(&[("authorization", wrong)])).is_err(), "{wrong}");
         }

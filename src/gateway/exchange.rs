@@ -117,11 +117,11 @@ pub async fn begin(gateway: &Arc<Gateway>, admitted: Admitted, mut open: Open) -
             return Err(refuse(open, refused.observation));
         }
     };
-    if let Err(observation) = goes_on::go_on(gateway, &mut request, &open.record.principal.id).await {
+    open.identify(&request.asked.model, &request.route, &request.task, request.task_reason, request.asked.stream);
+    if let Err(observation) = goes_on::go_on(gateway, &settings, &mut request, &open.record.principal.id).await {
         return Err(refuse(open, observation));
     }
     let asked = &request.asked;
-    open.identify(&asked.model, &request.route, &request.task, request.task_reason, asked.stream);
     let itinerary = match plan(&request.plan_input(&settings)) {
         Ok(itinerary) => itinerary,
         Err(unplanned) => {

@@ -8,7 +8,7 @@ use crate::domain::failure::Observation;
 use crate::domain::ids::{RouteName, TargetName};
 use crate::domain::task::{Task, TaskReason};
 use crate::domain::usage::Price;
-use crate::gateway::kept::Chain;
+use crate::gateway::kept::{Chain, Made};
 use crate::gateway::plan::PlanInput;
 use crate::gateway::provider::catalog::Catalog;
 use crate::gateway::settings::{
@@ -16,7 +16,7 @@ use crate::gateway::settings::{
 };
 use crate::wire::canon::{Conversation, Loss, Tool};
 use crate::wire::dialect::Dialect;
-use crate::wire::request::{Asked, Invalid, Need};
+use crate::wire::request::{Asked, Invalid, Need, particulars};
 use crate::wire::responses::expand;
 use crate::wire::tool_names::unfit;
 use crate::wire::translate::read_request;
@@ -50,6 +50,8 @@ pub struct Request {
     pub needs: Vec<Need>,
     /// The conversation that it goes on from.
     pub chain: Option<Chain>,
+    /// Who has that conversation under the id that the client sent.
+    pub made: Option<Made>,
     /// A field that only targets of its own dialect can serve, found out since.
     pub only_natively: Option<&'static str>,
     /// The request with all of that before it.
@@ -86,6 +88,15 @@ impl Request {
     pub fn expanded(&self) -> &[(String, Box<RawValue>)] {
         let earlier = self.chain.as_ref().map_or(&[][..], |chain| &chain.items);
         self.expanded.get_or_init(|| expand(self.asked.fields(), earlier))
+    }
+
+    /// Takes the conversation before this request, and what that demands of a target.
+    pub fn go_on_from(&mut self, chain: Chain) {
+        self.chain = Some(chain);
+        let Ok(whole) = particulars(self.asked.dialect, self.expanded()) else { return };
+        self.asked.particulars.text_bytes = whole.text_bytes;
+        let more = whole.needs.into_iter().filter(|need| !self.needs.contains(need)).collect::<Vec<_>>();
+        self.needs.extend(more);
     }
 
     /// Names of the tools whose calls carry free text, once a conversation was made.
@@ -208,6 +219,7 @@ pub fn intake(
         asked,
         conversation: OnceLock::new(),
         chain: None,
+        made: None,
         only_natively: None,
         expanded: OnceLock::new(),
     })

@@ -3,21 +3,22 @@
 //! Owns the sealed table of what was asked and answered, and the walk along its
 //! chain. Refuses to know dialects. Invariants: what one principal asked is
 //! found by that principal alone; nothing is kept of a request with `store:
-//! false`; bounded in bytes and hours; the rows are sealed with a key
-//! that stands beside the database, not in it.
+//! false`; bounded in bytes and hours, and what is read of it takes room as a
+//! body does; the rows are sealed with a key that stands beside the database, not in it.
 
 use crate::domain::secret::Secret;
+use crate::gateway::bodies::{Bodies, Room};
 use crate::gateway::makers::Maker;
 use crate::store::Store;
 use crate::wire::canon::Json;
-use bytes::Bytes;
+use futures_util::TryStreamExt as _;
 use hmac::{Hmac, Mac as _};
 use parking_lot::Mutex;
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -36,8 +37,24 @@ pub const TABLE: &str = "
     CREATE INDEX gateway_responses_at ON gateway_responses (at);
 ";
 
-/// Responses that one conversation may be long.
-const CHAIN_MAX: usize = 1000;
+/// Sums of bytes come from the index alone.
+pub const INDEX: &str = "
+    DROP INDEX gateway_responses_at;
+    CREATE INDEX gateway_responses_at ON gateway_responses (at, bytes);
+";
+
+/// The rows from one response back to the first that is known; as many as one
+/// conversation may be long.
+const WALK: &str = "
+    WITH RECURSIVE walk (id, chain, bytes, depth) AS (
+        SELECT id, chain, bytes, 1 FROM gateway_responses WHERE principal = ?1 AND id = ?2
+        UNION ALL
+        SELECT r.id, r.chain, r.bytes, walk.depth + 1 FROM walk
+        JOIN gateway_responses r ON r.principal = ?1 AND r.id = walk.chain
+        WHERE walk.depth < 1000
+    )";
+/// Conversations whose age waits to be written: beyond it they are gone earlier, no worse.
+const TOUCHED_MAX: usize = 4096;
 /// What comes within this shares a transaction.
 const GATHER: Duration = Duration::from_millis(50);
 /// A database that takes longer counts as one that does not know.
@@ -66,10 +83,30 @@ pub struct Kept {
 pub struct Chain {
     /// Everything asked and answered, oldest first.
     pub items: Vec<Json>,
+    /// For the items, and for a request that they stand in.
+    _room: Room,
+}
+
+/// Who made a response.
+#[derive(Debug, Clone)]
+pub struct Made {
     pub target: String,
     pub maker: Maker,
-    /// Its maker knows all of it under the id that the client sent.
+    /// Its maker knows the conversation under the id that the client sent.
     pub native: bool,
+}
+
+/// What is known of a response and of all before it.
+#[derive(Debug)]
+pub enum History {
+    Unknown,
+    /// The response is known, something before it is not.
+    Part(Made),
+    Whole(Made, Chain),
+    /// All of it together is larger than a body may be.
+    TooLarge(Made),
+    /// It would be read, were there room for it.
+    NoRoom(Made),
 }
 
 /// The bounds that are in force.
@@ -90,6 +127,10 @@ pub struct Keep {
     /// Not yet in the table, by principal and id, with its size.
     fresh: Mutex<Fresh>,
     arrived: Notify,
+    /// The last responses of conversations that went on, by principal and id.
+    touched: Mutex<HashSet<(String, String)>>,
+    /// Held while the table is written: what is deleted meanwhile must not come back.
+    writing: tokio::sync::Mutex<()>,
 }
 
 impl std::fmt::Debug for Keep {
@@ -105,7 +146,14 @@ impl Keep {
         let mut mac = Hmac::<Sha256>::new_from_slice(secret.expose()).expect("HMAC takes any key");
         mac.update(b"kept responses");
         let key = UnboundKey::new(&CHACHA20_POLY1305, &mac.finalize().into_bytes()).expect("32 bytes are a key");
-        Self { key: LessSafeKey::new(key), store: Mutex::default(), fresh: Mutex::default(), arrived: Notify::new() }
+        Self {
+            key: LessSafeKey::new(key),
+            store: Mutex::default(),
+            fresh: Mutex::default(),
+            arrived: Notify::new(),
+            touched: Mutex::default(),
+            writing: tokio::sync::Mutex::default(),
+        }
     }
 
     /// The database is open.
@@ -143,48 +191,108 @@ impl Keep {
                 .bind(id)
                 .fetch_optional(store.pool());
         let (sealed,) = tokio::time::timeout(READ_MAX, query).await.ok()?.ok()??;
-        let plain = self.unseal(principal, id, sealed)?;
-        serde_json::from_slice::<Kept>(&plain).ok().map(Arc::new)
+        self.unseal(principal, id, sealed).map(Arc::new)
     }
 
-    /// The conversation up to a response; `None` when a part of it is not known, or not of this principal.
-    pub async fn chain(&self, principal: &str, id: &str) -> Option<Chain> {
-        let last = self.get(principal, id).await?;
-        let mut links = vec![Arc::clone(&last)];
-        let mut seen = vec![id.to_owned()];
-        while let Some(previous) = links.last().and_then(|link| link.previous.clone()) {
-            if links.len() >= CHAIN_MAX || seen.contains(&previous) {
-                return None;
+    /// The conversation up to a response of this principal, as far as it is known. At most
+    /// `bytes_max` of it are read, once and the same again for a request that holds them, out of
+    /// the room that `bodies` have.
+    pub async fn history(&self, principal: &str, id: &str, bodies: &Arc<Bodies>, bytes_max: usize) -> History {
+        let mut links = self.waiting(principal, id);
+        let made = |kept: &Kept| Made { target: kept.target.clone(), maker: kept.maker, native: kept.native };
+        let last = match links.first() {
+            Some((last, _)) => made(last),
+            None => match self.get(principal, id).await {
+                Some(last) => made(&last),
+                None => return History::Unknown,
+            },
+        };
+        let bytes: usize = links.iter().map(|(_, bytes)| bytes).sum();
+        let next = links.last().map_or(Some(id.to_owned()), |(oldest, _)| oldest.previous.clone());
+        let mut room = bodies.room();
+        if bytes > bytes_max {
+            return History::TooLarge(last);
+        }
+        if !room.grow(2 * bytes) {
+            return History::NoRoom(last);
+        }
+        if let Some(next) = next {
+            let read = self.read(principal, &next, bytes_max - bytes, &mut room);
+            match tokio::time::timeout(READ_MAX, read).await {
+                Ok(Ok(Read::All(older))) => links.extend(older.into_iter().map(|kept| (Arc::new(kept), 0))),
+                Ok(Ok(Read::TooLarge)) => return History::TooLarge(last),
+                Ok(Ok(Read::NoRoom)) => return History::NoRoom(last),
+                Ok(Ok(Read::Part) | Err(_)) | Err(_) => return History::Part(last),
             }
-            links.push(self.get(principal, &previous).await?);
-            seen.push(previous);
         }
-        self.touch(principal, &seen).await;
+        let mut touched = self.touched.lock();
+        if touched.len() < TOUCHED_MAX {
+            touched.insert((principal.to_owned(), id.to_owned()));
+        }
+        drop(touched);
         let mut items = Vec::new();
-        for link in links.iter().rev() {
-            items.extend(link.input.iter().cloned());
-            items.extend(output_items(&link.response));
+        for (link, _) in links.into_iter().rev() {
+            let output = output_items(&link.response);
+            match Arc::try_unwrap(link) {
+                Ok(link) => items.extend(link.input),
+                Err(link) => items.extend(link.input.iter().cloned()),
+            }
+            items.extend(output);
         }
-        Some(Chain { items, target: last.target.clone(), maker: last.maker, native: last.native })
+        History::Whole(last, Chain { items, _room: room })
     }
 
-    /// A conversation that goes on is as young as its last word.
-    async fn touch(&self, principal: &str, ids: &[String]) {
-        let Some(store) = self.store.lock().clone() else { return };
-        let now = now();
-        for id in ids {
-            let query = sqlx::query("UPDATE gateway_responses SET at = ? WHERE principal = ? AND id = ?")
-                .bind(now)
-                .bind(principal)
-                .bind(id)
-                .execute(store.pool());
-            // One that stays older is gone earlier, no worse.
-            let _ = tokio::time::timeout(READ_MAX, query).await;
+    /// What of a conversation is not on the disk yet, newest first. Never longer than what waits.
+    fn waiting(&self, principal: &str, id: &str) -> Vec<(Arc<Kept>, usize)> {
+        let fresh = self.fresh.lock();
+        let mut links: Vec<(Arc<Kept>, usize)> = Vec::new();
+        let mut next = Some(id.to_owned());
+        while links.len() < fresh.len()
+            && let Some(id) = next.take()
+            && let Some((kept, bytes)) = fresh.get(&(principal.to_owned(), id))
+        {
+            next.clone_from(&kept.previous);
+            links.push((Arc::clone(kept), *bytes));
         }
+        links
+    }
+
+    /// What of a conversation is on the disk, newest first.
+    async fn read(&self, principal: &str, id: &str, bytes_max: usize, room: &mut Room) -> Result<Read, sqlx::Error> {
+        let Some(store) = self.store.lock().clone() else { return Ok(Read::Part) };
+        let sql = format!("{WALK} SELECT chain, bytes FROM walk ORDER BY depth");
+        let rows: Vec<(Option<String>, i64)> =
+            sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(principal).bind(id).fetch_all(store.pool()).await?;
+        if rows.last().is_none_or(|(chain, _)| chain.is_some()) {
+            return Ok(Read::Part);
+        }
+        let bytes = rows.iter().fold(0_u64, |sum, (_, bytes)| sum.saturating_add(u64::try_from(*bytes).unwrap_or(0)));
+        let Some(bytes) = usize::try_from(bytes).ok().filter(|bytes| *bytes <= bytes_max) else {
+            return Ok(Read::TooLarge);
+        };
+        if !room.grow(2 * bytes) {
+            return Ok(Read::NoRoom);
+        }
+        let sql = format!(
+            "{WALK} SELECT r.id, r.sealed FROM walk JOIN gateway_responses r ON r.principal = ?1 AND r.id = walk.id
+             ORDER BY walk.depth"
+        );
+        let mut found = sqlx::query_as::<_, (String, Vec<u8>)>(sqlx::AssertSqlSafe(sql))
+            .bind(principal)
+            .bind(id)
+            .fetch(store.pool());
+        let mut links = Vec::with_capacity(rows.len());
+        while let Some((id, sealed)) = found.try_next().await? {
+            let Some(kept) = self.unseal(principal, &id, sealed) else { return Ok(Read::Part) };
+            links.push(kept);
+        }
+        // One that was removed in between leaves a gap.
+        Ok(if links.len() == rows.len() { Read::All(links) } else { Read::Part })
     }
 
     /// Forgets one; whether it was there.
     pub async fn delete(&self, principal: &str, id: &str) -> bool {
+        let writing = tokio::time::timeout(READ_MAX, self.writing.lock()).await;
         let was = self.fresh.lock().remove(&(principal.to_owned(), id.to_owned())).is_some();
         let Some(store) = self.store.lock().clone() else { return was };
         let query = sqlx::query("DELETE FROM gateway_responses WHERE principal = ? AND id = ?")
@@ -192,6 +300,7 @@ impl Keep {
             .bind(id)
             .execute(store.pool());
         let gone = tokio::time::timeout(READ_MAX, query).await;
+        drop(writing);
         was || matches!(gone, Ok(Ok(done)) if done.rows_affected() > 0)
     }
 
@@ -211,6 +320,7 @@ impl Keep {
     /// Writes what is not in the table yet.
     pub async fn flush(&self, bounds: KeptBounds) {
         let Some(store) = self.store.lock().clone() else { return };
+        let _writing = self.writing.lock().await;
         let fresh: Vec<_> =
             self.fresh.lock().iter().map(|(place, (kept, _))| (place.clone(), Arc::clone(kept))).collect();
         if let Err(error) = self.write(&store, &fresh, bounds).await {
@@ -248,6 +358,15 @@ impl Keep {
             .execute(&mut *tx)
             .await?;
         }
+        let touched = std::mem::take(&mut *self.touched.lock());
+        for (principal, id) in touched {
+            // A conversation that goes on is as young as its last word.
+            let sql = format!(
+                "{WALK} UPDATE gateway_responses SET at = ?3 WHERE principal = ?1 AND id IN (SELECT id FROM walk)"
+            );
+            let touch = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(principal).bind(id).bind(now());
+            touch.execute(&mut *tx).await?;
+        }
         let keep = i64::try_from(bounds.keep.as_secs()).unwrap_or(i64::MAX);
         sqlx::query("DELETE FROM gateway_responses WHERE at < ?")
             .bind(now().saturating_sub(keep))
@@ -283,11 +402,19 @@ impl Keep {
     }
 
     /// `None` for what was sealed with another key, or for another place.
-    fn unseal(&self, principal: &str, id: &str, mut sealed: Vec<u8>) -> Option<Bytes> {
+    fn unseal(&self, principal: &str, id: &str, mut sealed: Vec<u8>) -> Option<Kept> {
         let nonce = Nonce::try_assume_unique_for_key(sealed.get(..NONCE_LEN)?).ok()?;
         let plain = self.key.open_in_place(nonce, place(principal, id), &mut sealed[NONCE_LEN..]).ok()?;
-        Some(Bytes::copy_from_slice(plain))
+        serde_json::from_slice(plain).ok()
     }
+}
+
+/// What the disk has of a conversation.
+enum Read {
+    All(Vec<Kept>),
+    Part,
+    TooLarge,
+    NoRoom,
 }
 
 /// The items of an answer as the bytes they came in.
@@ -330,11 +457,16 @@ mod tests {
 
     async fn keep(path: &std::path::Path, secret: u8) -> Keep {
         let keep = Keep::new(&Secret::new([secret; 32]));
-        keep.opened(Store::open(path, &[TABLE]).await.expect("open"));
+        keep.opened(Store::open(path, &[TABLE, INDEX]).await.expect("open"));
         keep
     }
 
-    fn said(chain: &Chain) -> Vec<String> {
+    async fn history(keep: &Keep, principal: &str, id: &str) -> History {
+        keep.history(principal, id, &Bodies::new(1 << 20), 1 << 20).await
+    }
+
+    async fn said(keep: &Keep, id: &str) -> Vec<String> {
+        let History::Whole(_, chain) = history(keep, "me", id).await else { panic!("{id} is known") };
         chain.items.iter().map(|item| item.value()["content"].as_str().unwrap_or_default().to_owned()).collect()
     }
 
@@ -345,19 +477,59 @@ mod tests {
         let first = keep(&path, 1).await;
         assert!(first.put("me", "r1", kept(None, "rope-one", "a1"), WIDE));
         assert!(first.put("me", "r2", kept(Some("r1"), "q2", "a2"), WIDE));
-        let chain = first.chain("me", "r2").await.expect("before it is on disk");
-        assert_eq!(said(&chain), ["rope-one", "a1", "q2", "a2"]);
+        assert_eq!(said(&first, "r2").await, ["rope-one", "a1", "q2", "a2"], "before it is on disk");
         first.flush(WIDE).await;
+        assert!(first.put("me", "r3", kept(Some("r2"), "q3", "a3"), WIDE));
+        assert_eq!(said(&first, "r3").await, ["rope-one", "a1", "q2", "a2", "q3", "a3"], "a part of it is");
         let again = keep(&path, 1).await;
-        assert_eq!(said(&again.chain("me", "r2").await.expect("after a restart")), ["rope-one", "a1", "q2", "a2"]);
-        assert!(again.chain("you", "r2").await.is_none());
+        assert_eq!(said(&again, "r2").await, ["rope-one", "a1", "q2", "a2"], "after a restart");
+        assert!(matches!(history(&again, "you", "r2").await, History::Unknown));
         assert!(keep(&path, 2).await.get("me", "r1").await.is_none(), "another key opens nothing");
         assert!(again.delete("me", "r1").await);
-        assert!(again.chain("me", "r2").await.is_none(), "a part of it is gone");
+        assert!(matches!(history(&again, "me", "r2").await, History::Part(_)), "a part of it is gone");
         for entry in std::fs::read_dir(folder.path()).expect("a folder").flatten() {
             let bytes = std::fs::read(entry.path()).expect("a file");
             assert!(memchr::memmem::find(&bytes, b"rope-one").is_none(), "{entry:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_is_read_takes_room_and_no_more_than_a_body_may() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let keep = keep(&folder.path().join("g.sqlite"), 1).await;
+        for flushed in [false, true] {
+            assert!(keep.put("me", "r1", kept(None, &"x".repeat(1000), "a1"), WIDE));
+            assert!(keep.put("me", "r2", kept(Some("r1"), &"y".repeat(1000), "a2"), WIDE));
+            if flushed {
+                keep.flush(WIDE).await;
+            }
+            let bodies = Bodies::new(6000);
+            assert!(matches!(keep.history("me", "r2", &bodies, 1500).await, History::TooLarge(_)));
+            assert!(matches!(keep.history("me", "r2", &Bodies::new(3000), 4000).await, History::NoRoom(_)));
+            let whole = keep.history("me", "r2", &bodies, 4000).await;
+            assert!(matches!(whole, History::Whole(..)) && bodies.held() > 4000, "{}", bodies.held());
+            drop(whole);
+            assert_eq!(bodies.held(), 0);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_conversation_that_goes_on_stays_young_and_one_in_a_circle_has_no_beginning() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let keep = keep(&folder.path().join("g.sqlite"), 1).await;
+        assert!(keep.put("me", "r1", kept(None, "q1", "a1"), WIDE));
+        assert!(keep.put("me", "r2", kept(Some("r1"), "q2", "a2"), WIDE));
+        assert!(keep.put("me", "o", kept(Some("o"), "q", "a"), WIDE));
+        for _ in 0..2 {
+            assert!(matches!(history(&keep, "me", "o").await, History::Part(_)));
+            keep.flush(WIDE).await;
+        }
+        let store = keep.store.lock().clone().expect("open");
+        sqlx::query("UPDATE gateway_responses SET at = at - 100").execute(store.pool()).await.expect("older");
+        assert_eq!(said(&keep, "r2").await.len(), 4);
+        keep.flush(KeptBounds { keep: Duration::from_secs(50), ..WIDE }).await;
+        assert!(keep.get("me", "r1").await.is_some() && keep.get("me", "r2").await.is_some());
+        assert!(keep.get("me", "o").await.is_none(), "it did not go on");
     }
 
     #[tokio::test]

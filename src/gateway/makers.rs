@@ -37,13 +37,12 @@ const GATHER: Duration = Duration::from_millis(100);
 pub struct Maker(i64);
 
 impl Maker {
-    /// Who makes what an attempt brings. `principal`: the caller, where it
-    /// brings its own credential.
+    /// Who makes what an attempt brings. A caller's own credential stands for its provider
+    /// alone: a login is renewed in the middle of a conversation, and is the same account.
     #[must_use]
-    pub fn of(provider: &Provider, picked: Picked, principal: &str) -> Self {
+    pub fn of(provider: &Provider, picked: Picked) -> Self {
         let key = match (picked, &provider.auth) {
             (Picked::Key(place), Auth::Keys(keys)) => keys.get(place).map_or("", |key| key.reference()),
-            (Picked::Client, _) => principal,
             _ => "",
         };
         let digest = Sha256::new().chain_update(provider.name.as_str()).chain_update([0]).chain_update(key).finalize();
@@ -88,10 +87,16 @@ impl Makers {
         self.arrived.notify_one();
     }
 
+    /// Who made it, where that is known.
+    #[must_use]
+    pub fn of(&self, seal: &SealHash) -> Option<Maker> {
+        self.known.lock().get(seal).copied()
+    }
+
     /// Whether somebody else is known to have made it.
     #[must_use]
     pub fn is_anothers(&self, seal: &SealHash, maker: Maker) -> bool {
-        self.known.lock().get(seal).is_some_and(|made| *made != maker)
+        self.of(seal).is_some_and(|made| made != maker)
     }
 
     /// Reads what an earlier process knew.

@@ -24,18 +24,15 @@ use crate::gateway::settings::{Auth, Target};
 use crate::gateway::settle::{Open, fixed_answer, ms};
 use crate::gateway::state::Gateway;
 use crate::serve::{Answer, SendError, Session};
-use crate::wire::canon::{Json, ReplyContext};
-use crate::wire::dialect::Dialect;
+use crate::wire::canon::Json;
 use crate::wire::redact::redact;
+use crate::wire::responses::frames_of_whole;
 use crate::wire::sse::SseFrame;
-use crate::wire::translate::Translator;
 use bytes::{Bytes, BytesMut};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method};
 use query::{Page, Wanted, refused};
 use serde::Deserialize;
-use serde_json::value::RawValue;
-use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -78,7 +75,7 @@ pub async fn recall(
         let message = format!("Response with id '{}' not found.", redact(&asked.id, 100));
         return told.refuse_as_openai(404, "response_id", &message).await;
     };
-    let home = if kept.native { home(gateway, &told.open, &kept) } else { None };
+    let home = if kept.native { home(gateway, &kept) } else { None };
     match (&asked.method, asked.part) {
         (&Method::DELETE, _) => told.delete(&asked, admitted, home).await,
         (_, Part::Whole) => told.show(&asked, admitted, &kept, home).await,
@@ -91,7 +88,7 @@ pub async fn recall(
 }
 
 /// The target that made it and keeps it, with the key that it was made with.
-fn home(gateway: &Gateway, open: &Open, kept: &Kept) -> Option<Home> {
+fn home(gateway: &Gateway, kept: &Kept) -> Option<Home> {
     let settings = gateway.settings();
     let target = match (settings.targets.get(&kept.target), kept.target.split_once('/')) {
         (Some(target), _) => Arc::clone(target),
@@ -105,8 +102,7 @@ fn home(gateway: &Gateway, open: &Open, kept: &Kept) -> Option<Home> {
         Auth::Client => vec![Picked::Client],
         Auth::Keys(keys) => (0..keys.len()).map(Picked::Key).collect(),
     };
-    let principal = &open.record.principal.id;
-    let picked = picked.into_iter().find(|picked| Maker::of(&target.provider, *picked, principal) == kept.maker)?;
+    let picked = picked.into_iter().find(|picked| Maker::of(&target.provider, *picked) == kept.maker)?;
     Some(Home { target, picked })
 }
 
@@ -130,7 +126,7 @@ impl Told<'_> {
             Some(home) if !state.is_terminal() => self.ask(home, asked, admitted, Some(kept)).await,
             _ if !wanted.stream => self.answer(Bytes::copy_from_slice(kept.response.text().as_bytes())).await,
             _ => {
-                if let Ok(frames) = replayed(&kept.response, &state, wanted.starting_after) {
+                if let Some(frames) = replayed(&kept.response, wanted.starting_after) {
                     return self.stream(frames).await;
                 }
                 let why = "cannot be met: this response has no events; ask for it without";
@@ -335,17 +331,6 @@ fn settle(gateway: &Gateway, open: Open, sent: Result<(), SendError>) {
 struct State {
     id: Option<String>,
     status: Option<String>,
-    model: Option<String>,
-    created_at: Option<f64>,
-    tools: Vec<Tool>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Tool {
-    #[serde(rename = "type")]
-    kind: String,
-    name: Option<String>,
 }
 
 impl State {
@@ -360,34 +345,17 @@ impl State {
 }
 
 /// A response as the events that it would have been streamed in, behind those that
-/// the client has.
-fn replayed(response: &Json, state: &State, starting_after: Option<u64>) -> Result<Vec<SseFrame>, String> {
+/// the client has. `None`: it has no output.
+fn replayed(response: &Json, starting_after: Option<u64>) -> Option<Vec<SseFrame>> {
     #[derive(Deserialize)]
     struct Numbered {
         sequence_number: Option<u64>,
     }
-    let fields: BTreeMap<String, Box<RawValue>> = serde_json::from_str(response.text()).unwrap_or_default();
-    let id = state.id.clone().unwrap_or_default();
-    let context = ReplyContext {
-        id: id.strip_prefix("resp_").unwrap_or(&id).to_owned(),
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "seconds since 1970")]
-        created: state.created_at.unwrap_or(0.0) as u64,
-        model: state.model.clone().unwrap_or_default(),
-        include_usage: true,
-        custom_tools: state
-            .tools
-            .iter()
-            .filter(|tool| tool.kind == "custom")
-            .filter_map(|tool| tool.name.clone())
-            .collect(),
-        unfit_names: Vec::new(),
-        fields: fields.into_iter().map(|(name, raw)| (name, Json::from(raw))).collect(),
-    };
-    let frames = Translator::new(Dialect::Responses, Dialect::Responses, context).whole(response.text().as_bytes())?;
     let is_new = |frame: &SseFrame| {
         let numbered: Option<Numbered> = serde_json::from_slice(&frame.data).ok();
         let number = numbered.and_then(|numbered| numbered.sequence_number);
         number.zip(starting_after).is_none_or(|(number, known)| number > known)
     };
-    Ok(frames.into_iter().filter(is_new).collect())
+    let frames = frames_of_whole(response.text().as_bytes());
+    (!frames.is_empty()).then(|| frames.into_iter().filter(is_new).collect())
 }

@@ -24,6 +24,7 @@ pub const MIGRATIONS: &[&str] = &[
     crate::gateway::makers::TABLE,
     crate::gateway::kept::TABLE,
     crate::gateway::feedback::TABLE,
+    crate::gateway::kept::INDEX,
 ];
 
 /// One gateway: its settings and everything that outlives an exchange.

@@ -60,11 +60,18 @@ impl Refusal {
 }
 
 impl Refusal {
-    /// Whether the target does not know the response that a request goes on from
-    /// (OpenAI: `previous_response_not_found`).
+    /// Whether the target does not know the response that a request goes on from, or keeps none
+    /// (OpenAI: `previous_response_not_found`; llama.cpp, OpenRouter: 400 naming the field; vLLM: 404
+    /// "Response with id ... not found").
     #[must_use]
     pub fn names_previous(&self) -> bool {
-        matches!(self.status, 400 | 404) && self.fields.code.as_deref() == Some("previous_response_not_found")
+        let has = |text: &Option<String>, word| text.as_deref().is_some_and(|text| text.contains(word));
+        let fields = &self.fields;
+        matches!(self.status, 400 | 404 | 422 | 501)
+            && (fields.code.as_deref() == Some("previous_response_not_found")
+                || has(&fields.param, "previous_response_id")
+                || has(&fields.message, "previous_response_id")
+                || (self.status == 404 && has(&fields.message, "Response with id")))
     }
 
     /// Whether the target refuses sealed reasoning of an earlier turn, which

@@ -111,14 +111,7 @@ impl Asked {
         if model.len() > MODEL_BYTES_MAX {
             return Err(bad("model", &format!("must have at most {MODEL_BYTES_MAX} bytes")));
         }
-        let particulars = match dialect {
-            Dialect::Chat => chat::ask(&reader)?,
-            Dialect::Messages => messages::ask(&reader)?,
-            Dialect::Responses => responses::ask(&reader)?,
-            Dialect::Completions => plain::completions(&reader)?,
-            Dialect::Embeddings => plain::embeddings(&reader)?,
-            Dialect::CountTokens => plain::count_tokens(&reader)?,
-        };
+        let particulars = particulars(dialect, &fields)?;
         Ok(Self {
             dialect,
             model,
@@ -165,6 +158,22 @@ impl Asked {
     #[must_use]
     pub fn rewrite(&self, how: &Rewrite<'_>) -> Rewritten {
         rewrite_fields(&self.fields, how)
+    }
+}
+
+/// What these fields say.
+///
+/// # Errors
+/// [`Invalid`] names the field.
+pub fn particulars(dialect: Dialect, fields: &[(String, Box<RawValue>)]) -> Result<Particulars, Invalid> {
+    let reader = Reader(fields);
+    match dialect {
+        Dialect::Chat => chat::ask(&reader),
+        Dialect::Messages => messages::ask(&reader),
+        Dialect::Responses => responses::ask(&reader),
+        Dialect::Completions => plain::completions(&reader),
+        Dialect::Embeddings => plain::embeddings(&reader),
+        Dialect::CountTokens => plain::count_tokens(&reader),
     }
 }
 

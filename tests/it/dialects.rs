@@ -374,3 +374,19 @@ async fn embeddings_and_completions_go_to_who_serves_them_and_fall_back_there() 
     let streamed = post("/v1/completions", json!({"model": "m", "prompt": PROMPT, "stream": true})).await;
     assert!(streamed.ends_with("data: [DONE]\n\n"), "{streamed}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_of_an_answer_the_clients_dialect_cannot_say_is_named_in_its_head() {
+    let house = House::start("", &each("tools=1&parallel=2")).await;
+    // The older form of tools has room for one call.
+    let function =
+        json!({"name": "look_up", "parameters": {"type": "object", "properties": {"query": {"type": "string"}}}});
+    let body = json!({"model": "only-messages", "functions": [function],
+        "messages": [{"role": "user", "content": PROMPT}]});
+    let mut response = Tongue::Chat.post(house.addr, &[], &body).await;
+    let answer = response.json().await;
+    assert_eq!(answer["choices"][0]["finish_reason"], "function_call", "{answer}");
+    let warning = response.header("x-tautline-warning").expect("a warning");
+    assert!(warning.contains("dropped all calls but the first of the answer"), "{warning}");
+    assert!(house.record_of(&response).await.warnings.iter().any(|told| warning.contains(told.as_str())));
+}

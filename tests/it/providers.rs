@@ -1,7 +1,7 @@
 //! What a provider is told beside the body: header of the key, query, version,
 //! and how its list of models is read.
 
-use crate::support::{Client, Folder, House, Tongue, chat, within};
+use crate::support::{Client, Folder, Front, House, Tongue, chat, within};
 use serde_json::json;
 use std::sync::{Arc, Mutex};
 use tautline::gateway::settings::{Api, Dialect};
@@ -302,4 +302,46 @@ fn each_fault_of_a_provider_is_told_with_its_key_and_fix() {
     assert!(faults.to_string().contains("targets.t.max_output_tokens: is no number of tokens above zero"), "{faults}");
     let loaded = tautline::boot::config::parse("test", &format!("{target}128000\n")).expect("good");
     assert_eq!(loaded.gateway.targets["t"].max_output_tokens, Some(128_000));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_vendor_that_departs_from_openai_is_asked_in_its_own_way_by_any_client() {
+    let (sim, folder) = (simulator().await, Folder::new());
+    let socket = folder.path().join("vendor.sock");
+    let _front = Front::unix(&socket, sim.addr());
+    let config = format!(
+        "[providers.mistral]\ndialect = \"openai\"\nbase_url = \"http://api.mistral.ai/v1\"\nsocket = \"{}\"\nmodels = [\"x\"]\n\
+         [targets.t]\nprovider = \"mistral\"\nmodel = \"sim?tokens=4\"\n[routes.m]\ntargets = [\"t\"]\n",
+        socket.display()
+    );
+    let house = House::start("", &config).await;
+    let call = json!({"id": "call_0123456789abcdef", "type": "function", "function": {"name": "f", "arguments": "{}"}});
+    let by_chat = json!({"model": "m", "seed": 7, "max_completion_tokens": 50, "user": "me", "messages": [
+        {"role": "user", "content": "q"},
+        {"role": "assistant", "content": null, "reasoning_content": "hm", "refusal": null, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "call_0123456789abcdef", "content": "1"}]});
+    let by_messages = json!({"model": "m", "max_tokens": 50, "messages": [
+        {"role": "user", "content": "q"},
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "call_0123456789abcdef", "name": "f", "input": {}}]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "call_0123456789abcdef", "content": "1"}]}]});
+    let mut ids = Vec::new();
+    for (tongue, body) in [(Tongue::Chat, by_chat), (Tongue::Messages, by_messages)] {
+        let mut response = tongue.post(house.addr, &[], &body).await;
+        let answer = response.json().await;
+        assert_eq!(response.status, 200, "{answer}");
+        let sent = sim.seen().pop().expect("asked").body;
+        assert_eq!((&sent["max_tokens"], &sent["max_completion_tokens"]), (&json!(50), &json!(null)), "{sent}");
+        let turn = &sent["messages"][1];
+        let id = turn["tool_calls"][0]["id"].as_str().expect("an id").to_owned();
+        assert!(id.len() == 9 && id.bytes().all(|byte| byte.is_ascii_alphanumeric()), "{id}");
+        assert_eq!(sent["messages"][2]["tool_call_id"], json!(id));
+        assert!(turn.get("reasoning_content").is_none() && turn.get("refusal").is_none(), "{turn}");
+        if tongue == Tongue::Chat {
+            assert_eq!((&sent["random_seed"], &sent["user"]), (&json!(7), &json!(null)), "{sent}");
+            let warning = response.header("x-tautline-warning").expect("a warning");
+            assert!(warning.contains("dropped reasoning_content of messages (1)"), "{warning}");
+        }
+        ids.push(id);
+    }
+    assert_eq!(ids[0], ids[1], "the same in every turn, whoever asks");
 }

@@ -28,7 +28,7 @@ fn kept(house: &House, target: &str, picked: Picked, native: bool, response: &st
         input: input.map(|text| Json::parse(text.to_owned()).expect("JSON")).to_vec(),
         response: Json::parse(response.to_owned()).expect("JSON"),
         target: target.to_owned(),
-        maker: Maker::of(provider, picked, "anonymous"),
+        maker: Maker::of(provider, picked),
         native,
     }
 }

@@ -1,6 +1,6 @@
 //! The next turn: the client sends back a history that several providers wrote.
 
-use crate::support::{Client, House, Tongue};
+use crate::support::{Client, Folder, House, Tongue};
 use serde_json::{Value, json};
 use tautline::sim::{Sim, SimSettings, answer_text};
 
@@ -237,4 +237,151 @@ async fn a_search_of_another_provider_does_not_go_back_to_anthropic() {
     assert!(warning.expect("a warning").contains("dropped web searches of another provider"));
     let seen = house.sim.seen().pop().expect("asked").body;
     assert_eq!(seen["messages"][1]["content"], json!([{"type": "text", "text": "so"}]));
+}
+
+/// A provider on the house's simulator that is reached with several keys.
+fn pool(folder: &Folder, house: &str, dialect: &str, more: &str) -> String {
+    let keys = ["one", "two", "three"].map(|name| {
+        folder.write(name, &format!("KeyOfPool{name}"));
+        format!("\"file:{}\"", folder.path().join(name).display())
+    });
+    let keys = keys.join(", ");
+    format!(
+        "[providers.pool]\ndialect = \"{dialect}\"\nbase_url = \"{house}\"\nmodels = [\"k\"]\napi_key = [{keys}]\n{more}\n"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_conversation_stays_with_the_key_that_signed_its_reasoning() {
+    let (vendor, folder) = (other_vendor().await, Folder::new());
+    let config = pool(&folder, &vendor.base_url(), "anthropic", "")
+        + "[targets.k]\nprovider = \"pool\"\nmodel = \"sim?reasoning=4\"\nmax_output_tokens = 4000\n\
+           [routes.m]\ntargets = [\"k\"]\n";
+    let house = House::start("", &config).await;
+    for _ in 0..3 {
+        let mut body = thinking(false);
+        for _ in 0..4 {
+            let (answer, _, warning) = turn(&house, Tongue::Messages, &body).await;
+            assert_eq!((warning, &answer["content"][0]["type"]), (None, &json!("thinking")), "{answer}");
+            let turns = body["messages"].as_array_mut().expect("turns");
+            turns.push(json!({"role": "assistant", "content": answer["content"]}));
+            turns.push(json!({"role": "user", "content": "and then?"}));
+        }
+    }
+    let keys: Vec<_> = vendor.seen().into_iter().map(|seen| seen.key.expect("a key")).collect();
+    assert!(keys.chunks(4).all(|turns| turns.iter().all(|key| *key == turns[0])), "{keys:?}");
+    assert!(keys[0] != keys[4] && keys[4] != keys[8], "conversations take turns: {keys:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_keeps_no_responses_is_sent_the_whole_conversation() {
+    let vendor = other_vendor().await;
+    let config = format!(
+        "[providers.plain]\ndialect = \"openai\"\nbase_url = \"{}\"\nmodels = [\"p\"]\napis = [\"responses\"]\n\
+         [targets.p]\nprovider = \"plain\"\nmodel = \"sim?tokens=9\"\n[routes.m]\ntargets = [\"p\"]\n",
+        vendor.base_url()
+    );
+    let house = House::start("", &config).await;
+    let (_, first, _) = ask(&house, "m", "one", None).await;
+    let (status, second, _) = ask(&house, "m", "two", Some(id(&first))).await;
+    assert_eq!((status, text(&second)), (200, answer_text("two", 9)), "{second}");
+    let seen = vendor.seen();
+    assert_eq!(seen.len(), 2, "and was asked once");
+    assert!(seen[1].body["previous_response_id"].is_null() && seen[1].body["input"].to_string().contains("one"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_conversation_that_began_elsewhere_goes_on_at_its_maker_and_nowhere_in_part() {
+    let config = format!(
+        "{}{}[routes.m]\ntargets = [\"only-chat\", \"only-responses\"]\n",
+        Tongue::Responses.target("tokens=9", ""),
+        Tongue::Chat.target("tokens=9", ""),
+    );
+    let house = House::start("", &config).await;
+    let first = Tongue::Responses.post(house.sim.addr(), &[], &json!({"model": "sim?tokens=9", "input": "one"})).await;
+    let first = { first }.json().await;
+    let (status, second, by) = ask(&house, "m", "two", Some(id(&first))).await;
+    assert_eq!((status, by.as_deref()), (200, Some("only-responses")), "{second}");
+    let (status, third, by) = ask(&house, "m", "three", Some(id(&second))).await;
+    assert_eq!((status, by.as_deref()), (200, Some("only-responses")), "{third}");
+    let seen = house.sim.seen().pop().expect("asked");
+    assert_eq!((&seen.body["previous_response_id"], &seen.body["input"]), (&second["id"], &json!("three")));
+    // Its maker forgets it: nobody else is asked without the beginning.
+    let path = format!("/v1/responses/{}", id(&third));
+    assert_eq!(Client::connect(house.sim.addr()).await.request("DELETE", &path, &[], b"").await.status, 200);
+    let (status, error, _) = ask(&house, "m", "four", Some(id(&third))).await;
+    assert_eq!((status, &error["error"]["code"]), (400, &json!("previous_response_not_found")), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_response_of_another_caller_is_not_gone_on_from_with_a_key_of_ours() {
+    let own = "[providers.own]\ndialect = \"sim\"\nbase_url = \"http://127.0.0.1:9/v1\"\nauth = \"client\"\nmodels = [\"own*\"]\n";
+    let (vendor, folder) = (other_vendor().await, Folder::new());
+    let config = pool(&folder, &vendor.base_url(), "openai", "apis = [\"responses\"]")
+        + own
+        + "[targets.k]\nprovider = \"pool\"\nmodel = \"sim?tokens=9\"\n[routes.m]\ntargets = [\"k\"]\n";
+    let house = House::start("", &config).await;
+    let asked_by = async |who: &str, previous: Option<&Value>| {
+        let mut body = json!({"model": "m", "input": "say it again"});
+        if let Some(previous) = previous {
+            body["previous_response_id"] = previous.clone();
+        }
+        let mut response = Tongue::Responses.post(house.addr, &[("authorization", who)], &body).await;
+        (response.status, response.json().await)
+    };
+    let (_, first) = asked_by("Bearer one", None).await;
+    assert_eq!(asked_by("Bearer one", Some(&first["id"])).await.0, 200);
+    let before = vendor.seen().len();
+    let (status, error) = asked_by("Bearer other", Some(&first["id"])).await;
+    assert_eq!((status, &error["error"]["code"]), (400, &json!("previous_response_not_found")), "{error}");
+    assert_eq!(vendor.seen().len(), before, "nobody was asked");
+    let record = house.newest_of(3).await;
+    assert_eq!((record.model.as_str(), record.route.as_str(), record.cause.as_str()), ("m", "m", "invalid_request"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_background_job_is_found_by_its_id_though_its_stream_broke() {
+    let script = "tokens=40&fault=early_end&after=5&gap=20ms";
+    let config = format!("{}[routes.m]\ntargets = [\"only-responses\"]\n", Tongue::Responses.target(script, ""));
+    let house = House::start("", &config).await;
+    let body = json!({"model": "m", "input": "one", "background": true, "stream": true});
+    let mut response = Tongue::Responses.post(house.addr, &[], &body).await;
+    let payloads = response.payloads().await;
+    let begun: Value = serde_json::from_str(&payloads[0]).expect("a frame");
+    let path = format!("/v1/responses/{}", id(&begun["response"]));
+    for (method, path) in [("GET", path.clone()), ("POST", format!("{path}/cancel"))] {
+        Client::connect(house.addr).await.request(method, &path, &[], b"").await.text().await;
+        let seen = house.sim.seen().pop().expect("asked");
+        assert_eq!((seen.method.as_str(), seen.path.as_str()), (method, path.as_str()), "its maker is asked");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_came_whole_streams_under_its_makers_id_and_is_gone_on_from() {
+    let script = "tokens=9&plain=1";
+    let config = format!("{}[routes.m]\ntargets = [\"only-responses\"]\n", Tongue::Responses.target(script, ""));
+    let house = House::start("", &config).await;
+    let body = json!({"model": "m", "input": "one", "stream": true});
+    let payloads = Tongue::Responses.post(house.addr, &[], &body).await.payloads().await;
+    let last: Value = serde_json::from_str(payloads.last().expect("frames")).expect("a frame");
+    assert_eq!((&last["type"], text(&last["response"])), (&json!("response.completed"), answer_text("one", 9)));
+    let (status, second, _) = ask(&house, "m", "two", Some(id(&last["response"]))).await;
+    assert_eq!((status, text(&second)), (200, answer_text("two", 9)), "{second}");
+    let seen = house.sim.seen().pop().expect("asked");
+    assert_eq!(seen.body["previous_response_id"], last["response"]["id"], "its maker knows it");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn plan_judges_all_that_was_said_before() {
+    let small = "[targets.small]\nprovider = \"only-chat\"\nmodel = \"sim?tokens=9\"\ncontext_tokens = 100\n";
+    let config = format!(
+        "{small}{}[routes.m]\ntargets = [\"small\", \"only-chat\"]\n[routes.chat]\ntargets = [\"only-chat\"]\n",
+        Tongue::Chat.target("tokens=9", "")
+    );
+    let house = House::start("", &config).await;
+    let (_, first, _) = ask(&house, "chat", &"a long story ".repeat(100), None).await;
+    let (status, second, by) = ask(&house, "m", "two", Some(id(&first))).await;
+    assert_eq!((status, by.as_deref()), (200, Some("only-chat")), "{second}");
+    let (_, _, by) = ask(&house, "m", "two", None).await;
+    assert_eq!(by.as_deref(), Some("small"));
 }

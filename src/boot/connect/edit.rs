@@ -35,6 +35,8 @@ pub enum To {
     Default(Value),
     /// Nothing; with a value: if it is this one.
     Drop(Option<Value>),
+    /// Nothing but this value may stand there, for this reason; it goes.
+    Free(Value, &'static str),
 }
 
 impl Change {
@@ -86,9 +88,9 @@ fn wanted<'a>(to: &'a To, stands: Option<&Value>) -> Option<Option<&'a Value>> {
     match (to, stands) {
         (To::Put(value), Some(stands)) if stands == value => None,
         (To::Put(value), _) | (To::Default(value), None) => Some(Some(value)),
-        (To::Default(_), Some(_)) | (To::Drop(_), None) => None,
+        (To::Default(_), Some(_)) | (To::Drop(_) | To::Free(..), None) => None,
         (To::Drop(Some(only)), Some(stands)) if only != stands => None,
-        (To::Drop(_), Some(_)) => Some(None),
+        (To::Drop(_) | To::Free(..), Some(_)) => Some(None),
     }
 }
 
@@ -102,6 +104,11 @@ fn json(text: &str, changes: &[Change]) -> Result<(String, Vec<String>), Unfit> 
     for change in changes {
         let (last, parents) = change.path.split_last().expect("a path has a key");
         let stands = parents.iter().try_fold(&tree, |at, key| at.get(key)).and_then(|at| at.get(last));
+        if let (To::Free(only, why), Some(stands)) = (&change.to, stands)
+            && only != stands
+        {
+            return Err(Unfit::Form(change.name(), why));
+        }
         let Some(to) = wanted(&change.to, stands) else { continue };
         let mut at = &mut tree;
         for (depth, key) in parents.iter().enumerate() {
@@ -194,9 +201,11 @@ fn toml_value(value: &Value) -> Option<toml_edit::Value> {
 
 fn yaml(text: &str, changes: &[Change]) -> Result<(String, Vec<String>), Unfit> {
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
-    if let Some(odd) = lines.iter().find(|line| !is_flat(line)) {
-        return Err(Unfit::Syntax("YAML", format!("the line \"{odd}\" is no `key: value`")));
+    // Its number alone: it may hold a key.
+    if let Some(odd) = lines.iter().position(|line| !is_flat(line)) {
+        return Err(Unfit::Syntax("YAML", format!("line {} is no `key: value`", odd + 1)));
     }
+    let end = if text.contains("\r\n") { "\r\n" } else { "\n" };
     let mut done = Vec::new();
     for change in changes {
         let name = change.name();
@@ -208,10 +217,15 @@ fn yaml(text: &str, changes: &[Change]) -> Result<(String, Vec<String>), Unfit> 
         }
         let stands = match at {
             None => None,
-            Some(at) => Some(scalar(&lines[at][begins.len()..]).ok_or_else(|| {
+            Some(at) => {
+                // A value may go on in lines below that are indented.
+                let goes_on = lines.get(at + 1).is_some_and(|next| {
+                    next.starts_with([' ', '\t']) && !next.trim().is_empty() && !next.trim_start().starts_with('#')
+                });
+                let value = Some(&lines[at][begins.len()..]).filter(|_| !goes_on).and_then(scalar);
                 let why = "its value is no plain text on one line";
-                Unfit::Form(name.clone(), why)
-            })?),
+                Some(value.ok_or_else(|| Unfit::Form(name.clone(), why))?)
+            }
         };
         let value = stands.as_ref().map(|(value, _)| Value::from(value.as_str()));
         let Some(to) = wanted(&change.to, value.as_ref()) else { continue };
@@ -229,7 +243,7 @@ fn yaml(text: &str, changes: &[Change]) -> Result<(String, Vec<String>), Unfit> 
     if done.is_empty() {
         return Ok((text.to_owned(), done));
     }
-    Ok((lines.join("\n") + "\n", done))
+    Ok((lines.join(end) + end, done))
 }
 
 /// Whether a line can stand in a file whose top level is `key: value`, with
@@ -296,6 +310,9 @@ mod tests {
         assert!(edit(Format::Json, "{\"env\": 3}", &changes).is_err());
         assert!(edit(Format::Json, "{ // comment\n}", &changes).is_err());
         assert!(edit(Format::Json, "[]", &changes).is_err());
+        let free = [Change::at("env.T", To::Free("ours".into(), "it goes before the helper"))];
+        assert!(edit(Format::Json, r#"{"env":{"T":"theirs"}}"#, &free).is_err());
+        assert_eq!(twice(Format::Json, r#"{"env":{"T":"ours"}}"#, &free).1, ["env.T"]);
     }
 
     #[test]
@@ -336,8 +353,19 @@ mod tests {
         assert_eq!(done.len(), 3);
         let drop = [Change::at("model", To::Drop(Some(json!("openai/auto"))))];
         assert!(!edit(Format::Yaml, &out, &drop).expect("fit").0.contains("model:"));
-        for odd in ["{model: x}\n", "model: |\n  x\n", "model: x\nmodel: y\n", "model:\n  x\n", "plain text\n"] {
+        for odd in [
+            "{model: x}\n",
+            "model: |\n  x\n",
+            "model: x\nmodel: y\n",
+            "model:\n  x\n",
+            "model: a\n  b\n",
+            "plain text\n",
+        ] {
             assert!(edit(Format::Yaml, odd, &changes).is_err(), "{odd:?}");
         }
+        let told = edit(Format::Yaml, "# x\nOPENAI_API_KEY=sk-secret\n", &changes).expect_err("no YAML").to_string();
+        assert!(told.contains("line 2") && !told.contains("secret"), "{told}");
+        let (out, _) = twice(Format::Yaml, "model: a # b\r\n# c\r\n", &[put("model", "b")]);
+        assert_eq!(out, "model: \"b\" # b\r\n# c\r\n");
     }
 }

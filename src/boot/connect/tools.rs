@@ -116,7 +116,8 @@ fn claude(gateway: &Gateway, homes: &Homes, model: Option<&str>) -> Advice {
             (if needs_key { KEY_IN_ENVIRONMENT } else { NO_KEY }, login)
         }
         (false, true) => {
-            changes.extend([drop_if(token, PLACEHOLDER), put(helper, HELPER)]);
+            let own = "Claude Code sends it before the gateway's key; take it out";
+            changes.extend([Change::at(token, To::Free(PLACEHOLDER.into(), own)), put(helper, HELPER)]);
             (KEY_IN_ENVIRONMENT, NOT_FORWARDED)
         }
         (false, false) => {

@@ -18,7 +18,7 @@ use crate::gateway::settle::{BegunAttempt, ms};
 use crate::wire::canon::{Json, ReplyContext};
 use crate::wire::chat::chunks_of_whole;
 use crate::wire::dialect::Dialect;
-use crate::wire::translate::Translator;
+use crate::wire::{messages, responses};
 use futures_util::FutureExt as _;
 use std::pin::pin;
 use std::sync::Arc;
@@ -106,10 +106,12 @@ impl Walk {
             // A good answer may say that it was the last one for a while.
             self.gateway.memory.cool(&step.target, key, Cause::RateLimited, Some(wait), Instant::now());
         }
-        let maker = Maker::of(&step.target.provider, picked, &self.open.record.principal.id);
+        let maker = Maker::of(&step.target.provider, picked);
         self.gateway.makers.remember(&std::mem::take(&mut tally.seals), maker);
-        let losses = std::mem::take(&mut tally.losses).into_iter().take(WARNINGS_MAX);
-        self.open.record.warnings.extend(losses.map(|loss| format!("{loss} of the answer")));
+        // An answer that is not streamed has its head still to come.
+        for loss in std::mem::take(&mut tally.losses).into_iter().take(WARNINGS_MAX) {
+            self.warn_of(format!("{loss} of the answer"));
+        }
     }
 
     fn spec(&self, step: &Step, form: &Form, picked: Picked, first_target: bool) -> AttemptSpec {
@@ -211,11 +213,8 @@ impl Walk {
         let asked = &self.request.asked;
         let frames = match asked.dialect {
             _ if !asked.stream => return self.journal.append([Entry::Whole(body)]),
-            Dialect::Messages | Dialect::Responses => {
-                let same = Translator::new(asked.dialect, asked.dialect, self.reply_context());
-                // It was judged to be a whole answer before.
-                same.whole(&body).unwrap_or_default()
-            }
+            Dialect::Messages => messages::frames_of_whole(&body),
+            Dialect::Responses => responses::frames_of_whole(&body),
             Dialect::Chat | Dialect::Completions | Dialect::Embeddings | Dialect::CountTokens => {
                 chunks_of_whole(&body, asked.particulars.include_usage)
             }
@@ -251,7 +250,7 @@ impl Walk {
         }
     }
 
-    fn warn_of(&mut self, warning: String) {
+    pub(super) fn warn_of(&mut self, warning: String) {
         if !self.open.record.warnings.contains(&warning) {
             self.journal.set_head(|head| head.warnings.push(warning.clone()));
             self.open.record.warnings.push(warning);

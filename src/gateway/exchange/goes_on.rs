@@ -6,12 +6,14 @@
 
 use super::Walk;
 use crate::domain::failure::Observation;
+use crate::gateway::events::{Bound, BoundHit};
 use crate::gateway::exchange::visit::Form;
 use crate::gateway::intake::Request;
-use crate::gateway::kept::Kept;
+use crate::gateway::kept::{History, Kept, Made};
 use crate::gateway::makers::Maker;
 use crate::gateway::plan::Step;
 use crate::gateway::provider::pool::Picked;
+use crate::gateway::settings::{Auth, Settings};
 use crate::gateway::state::Gateway;
 use crate::wire::canon::Json;
 use crate::wire::dialect::Dialect;
@@ -20,6 +22,7 @@ use crate::wire::sse::SseFrame;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use std::time::Instant;
 
 /// The field that names the earlier response.
 pub(super) const PREVIOUS: &str = "previous_response_id";
@@ -28,51 +31,97 @@ pub(super) const PREVIOUS: &str = "previous_response_id";
 /// know goes to targets of the dialect alone.
 ///
 /// # Errors
-/// Nobody who could be asked knows it.
-pub(super) async fn go_on(gateway: &Gateway, request: &mut Request, principal: &str) -> Result<(), Observation> {
+/// Nobody who could be asked knows it, or it is larger than a body may be.
+pub(super) async fn go_on(
+    gateway: &Gateway,
+    settings: &Settings,
+    request: &mut Request,
+    principal: &str,
+) -> Result<(), Observation> {
     if request.asked.dialect != Dialect::Responses {
         return Ok(());
     }
     let Some(id) = request.asked.text(PREVIOUS) else { return Ok(()) };
-    if let Some(chain) = gateway.kept.chain(principal, &id).await {
-        if chain.native {
-            // Its maker first: it needs nothing but the new words.
-            request.candidates.sort_by_key(|(target, _)| target.name.as_str() != chain.target);
+    let max = settings.bounds.body_bytes_max;
+    let history = gateway.kept.history(principal, &id, &gateway.bodies, max).await;
+    let (made, refusal) = match history {
+        History::Whole(made, chain) => {
+            request.go_on_from(chain);
+            if made.native {
+                its_maker_first(request, made);
+            }
+            return Ok(());
         }
-        request.chain = Some(chain);
-        return Ok(());
+        History::Unknown => (None, not_found(&id)),
+        History::Part(made) => (Some(made), not_found(&id)),
+        History::TooLarge(made) => {
+            BoundHit(Bound::Body).emit(&gateway.metrics);
+            (Some(made), Observation::TooLarge { what: "body_bytes_max", limit: max as u64 })
+        }
+        History::NoRoom(made) => {
+            BoundHit(Bound::Bodies).emit(&gateway.metrics);
+            (Some(made), Observation::NoRoom { what: "bodies_bytes_max", limit: gateway.bodies.max() as u64 })
+        }
+    };
+    match made {
+        // Who made it has all of it.
+        Some(made) if made.native => its_maker_first(request, made),
+        Some(_) => return Err(refusal),
+        // A key of ours may know it from another caller; a caller's own knows what is the caller's.
+        None if settings.forwards_credentials() => {
+            request.candidates.retain(|(target, _)| !matches!(target.provider.auth, Auth::Keys(_)));
+        }
+        None => {}
     }
     let native = |dialect| dialect == Some(Dialect::Responses);
     if request.candidates.iter().any(|(target, _)| native(target.provider.dialect_for(Dialect::Responses))) {
         request.only_natively = Some(PREVIOUS);
         return Ok(());
     }
-    Err(Observation::Invalid {
+    Err(refusal)
+}
+
+/// It needs nothing but the new words.
+fn its_maker_first(request: &mut Request, made: Made) {
+    request.candidates.sort_by_key(|(target, _)| target.name.as_str() != made.target);
+    request.made = Some(made);
+}
+
+fn not_found(id: &str) -> Observation {
+    Observation::Invalid {
         field: Some(PREVIOUS.to_owned()),
         offset: None,
-        detail: format!("Previous response with id '{}' not found.", crate::wire::redact::redact(&id, 100)),
-    })
+        detail: format!("Previous response with id '{}' not found.", crate::wire::redact::redact(id, 100)),
+    }
 }
 
 impl Walk {
-    /// The key that made what this request goes on from, at its target.
-    pub(super) fn key_of_chain(&self, step: &Step, tried: &[usize]) -> Option<Picked> {
-        let chain = self.request.chain.as_ref().filter(|chain| chain.native)?;
-        let keys = step.target.provider.auth.keys();
-        let place = (0..keys.len()).filter(|place| !tried.contains(place));
-        place.map(Picked::Key).find(|picked| self.is_maker(step, *picked, &chain.target, chain.maker))
-    }
-
-    fn is_maker(&self, step: &Step, picked: Picked, target: &str, maker: Maker) -> bool {
-        step.target.name.as_str() == target
-            && Maker::of(&step.target.provider, picked, &self.open.record.principal.id) == maker
+    /// Of a pool, the key that made what this request goes on from: the earlier response, else the
+    /// newest reasoning, which its maker alone takes back. `None`: any, as where it rests.
+    pub(super) fn key_of_history(&self, step: &Step, tried: &[usize]) -> Option<Picked> {
+        let keys = step.target.provider.auth.keys().len();
+        if keys < 2 {
+            return None;
+        }
+        let made = self.request.made.as_ref().filter(|made| step.target.name.as_str() == made.target);
+        let makers: Vec<Maker> = (0..keys).map(|place| Maker::of(&step.target.provider, Picked::Key(place))).collect();
+        let place = match made {
+            Some(made) => makers.iter().position(|maker| *maker == made.maker)?,
+            None => self.newest_of(&makers)?,
+        };
+        let now = Instant::now();
+        let free = !tried.contains(&place) && !self.gateway.memory.rests(&step.target, place, now);
+        free.then_some(Picked::Key(place))
     }
 
     /// The whole conversation, for a target that does not have its beginning.
     /// `None`: the request goes out as it is. `anew`: its maker does not know it any more.
     pub(super) fn expanded(&self, step: &Step, picked: Picked, anew: bool) -> Option<&[(String, Box<RawValue>)]> {
-        let chain = self.request.chain.as_ref()?;
-        let known = !anew && chain.native && self.is_maker(step, picked, &chain.target, chain.maker);
+        self.request.chain.as_ref()?;
+        let made_it = |made: &Made| {
+            step.target.name.as_str() == made.target && Maker::of(&step.target.provider, picked) == made.maker
+        };
+        let known = !anew && self.request.made.as_ref().is_some_and(made_it);
         (!known).then(|| self.request.expanded())
     }
 
@@ -87,17 +136,34 @@ impl Walk {
         };
         if let Some(frame) = frames.iter().rev().find(ends) {
             self.terminal = Some(frame.data.clone());
+        } else if self.request.asked.flag("background") == Some(true) {
+            // The job goes on without us: it is found by its id from now on, whatever becomes of this stream.
+            let begins = |frame: &&SseFrame| {
+                frame.event.as_ref().is_some_and(|event| event == "response.created" || event == "response.queued")
+            };
+            if let Some(begun) = frames.iter().find(begins) {
+                self.keep_as(&begun.data);
+            }
         }
     }
 
     /// Keeps the answer, unless the client said that it must not be.
     pub(super) fn keep(&mut self) {
+        if let Some(body) = self.terminal.take() {
+            self.keep_as(&body);
+        }
+    }
+
+    fn keep_as(&mut self, body: &Bytes) {
         let asked = &self.request.asked;
-        let Some(body) = self.terminal.take().filter(|_| asked.flag("store") != Some(false)) else { return };
-        let Some((id, response)) = response_of(&body) else { return };
-        let Some((target, maker, native)) = self.answered_by.take() else { return };
+        if asked.flag("store") == Some(false) {
+            return;
+        }
+        let Some((id, response)) = response_of(body) else { return };
+        let Some((target, maker, native)) = self.answered_by.clone() else { return };
         let kept = Kept {
-            previous: self.request.chain.as_ref().and_then(|_| asked.text(PREVIOUS)),
+            // Known or not: a conversation whose beginning is not known here has none.
+            previous: asked.text(PREVIOUS),
             input: input_items(asked.fields()),
             response,
             target,
@@ -106,15 +172,18 @@ impl Walk {
         };
         let bounds = self.settings.bounds.kept;
         if !self.gateway.kept.put(&self.open.record.principal.id, &id, kept, bounds) {
-            self.open.record.warnings.push("the response is too large to be kept".to_owned());
+            self.warn_of("the response is too large to be kept".to_owned());
         }
     }
 
     /// Who answers this attempt, and whether it keeps the response itself.
     pub(super) fn note_answerer(&mut self, step: &Step, picked: Picked, form: &Form) {
         if self.request.asked.dialect == Dialect::Responses {
-            let maker = Maker::of(&step.target.provider, picked, &self.open.record.principal.id);
-            self.answered_by = Some((step.target.name.to_string(), maker, form.dialect == Dialect::Responses));
+            let vendor = step.target.provider.vendor;
+            let keeps = vendor.keeps_responses || self.request.asked.flag("background") == Some(true);
+            let native = form.dialect == Dialect::Responses && keeps;
+            let maker = Maker::of(&step.target.provider, picked);
+            self.answered_by = Some((step.target.name.to_string(), maker, native));
         }
     }
 }

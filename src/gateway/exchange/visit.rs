@@ -9,14 +9,16 @@ use crate::gateway::attempt::Interrupted;
 use crate::gateway::makers::Maker;
 use crate::gateway::plan::Step;
 use crate::gateway::provider::pool::{Picked, Quirk};
-use crate::gateway::settings::Target;
+use crate::gateway::settings::{Target, ToolCallIds};
 use crate::wire::canon::{Conversation, Loss, Tool, WriteFor};
+use crate::wire::chat::{Fitted, Misfit, fit, fit_body};
 use crate::wire::dialect::Dialect;
 use crate::wire::request::{Need, Rewrite, Rewritten, rewrite, rewrite_fields};
-use crate::wire::seals::{Stripped, strip, strip_conversation};
+use crate::wire::seals::{SealHash, Stripped, strip, strip_conversation};
 use crate::wire::translate::write_request;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// A jittered repeat waits at most this long.
@@ -64,7 +66,7 @@ impl Walk {
         let mut waited = Duration::ZERO;
         loop {
             let picked = self
-                .key_of_chain(step, &tried.keys)
+                .key_of_history(step, &tried.keys)
                 .unwrap_or_else(|| self.gateway.memory.pick(&step.target, &tried.keys, Instant::now()));
             let form = match self.form(step, picked, &tried) {
                 Ok(form) => form,
@@ -217,6 +219,11 @@ impl Walk {
         };
         if dialect == asked.dialect {
             let expanded = self.expanded(step, picked, tried.anew);
+            let fitted = misfit(target, dialect).and_then(|misfit| fit(expanded.unwrap_or(asked.fields()), misfit));
+            if let Some(Fitted { whole, dropped }) = fitted {
+                let rewritten = Rewritten { pristine: false, ..rewrite_fields(&whole, &how) };
+                return Ok(Form { streams, asks_usage, dialect, rewritten, losses: of_messages(dropped) });
+            }
             return Ok(match self.unsealed(step, picked, expanded, tried.unsealed) {
                 None => {
                     let rewritten = match expanded {
@@ -245,7 +252,7 @@ impl Walk {
     ) -> Result<Form, Observation> {
         let target = &step.target;
         let (conversation, mut losses) = self.request.conversation()?;
-        let maker = Maker::of(&target.provider, picked, &self.open.record.principal.id);
+        let maker = Maker::of(&target.provider, picked);
         let stripped =
             strip_conversation(conversation, tried.unsealed, &|seal| self.gateway.makers.is_anothers(seal, maker));
         losses.extend(stripped.iter().map(|(_, removed)| of_another(*removed)));
@@ -265,6 +272,10 @@ impl Walk {
             .map_err(|unsayable| Observation::Unsayable { field: unsayable.field, why: unsayable.why.to_owned() })?;
         losses.extend(encoded.losses);
         let mut rewritten = Rewritten { body: encoded.body, dropped: Vec::new(), pristine: false };
+        if let Some(fitted) = misfit(target, dialect).and_then(|misfit| fit_body(&rewritten.body, misfit)) {
+            rewritten.body = fitted.whole;
+            losses.extend(of_messages(fitted.dropped));
+        }
         if !(how.drop.is_empty() && how.rename.is_empty() && target.params.set.is_empty()) {
             rewritten = rewrite(&rewritten.body, how);
         }
@@ -281,10 +292,28 @@ impl Walk {
         all: bool,
     ) -> Option<Stripped> {
         let asked = &self.request.asked;
-        let maker = Maker::of(&step.target.provider, picked, &self.open.record.principal.id);
+        let maker = Maker::of(&step.target.provider, picked);
         strip(asked.dialect, expanded.unwrap_or_else(|| asked.fields()), all, &|seal| {
             self.gateway.makers.is_anothers(seal, maker)
         })
+    }
+
+    /// Which of these made the newest reasoning in the history that any of them made.
+    pub(super) fn newest_of(&self, makers: &[Maker]) -> Option<usize> {
+        let newest = std::cell::Cell::new(None);
+        let look = |seal: &SealHash| {
+            let made = self.gateway.makers.of(seal);
+            newest.set(made.and_then(|made| makers.iter().position(|maker| *maker == made)).or(newest.get()));
+            false
+        };
+        let asked = &self.request.asked;
+        if asked.dialect == Dialect::Chat {
+            let read = self.request.conversation().ok()?;
+            strip_conversation(read.0, false, &look);
+        } else {
+            strip(asked.dialect, self.request.whole(), false, &look);
+        }
+        newest.get()
     }
 
     /// A target that cannot be asked this at all: lost without an attempt on the wire.
@@ -297,7 +326,7 @@ impl Walk {
 }
 
 fn of_another(removed: usize) -> Loss {
-    Loss::Dropped(format!("reasoning of another provider ({removed})"))
+    Loss::Dropped(format!("reasoning of another provider or key ({removed})"))
 }
 
 /// What a client is told of reasoning that was left out.
@@ -323,6 +352,20 @@ fn without_search<'a>(from: &'a Conversation, target: &Target, losses: &mut Vec<
     let mut without = from.clone();
     without.tools.retain(|tool| !is_search(tool));
     Cow::Owned(without)
+}
+
+/// Where this target's messages depart from OpenAI's.
+fn misfit(target: &Target, dialect: Dialect) -> Option<Misfit<'static>> {
+    let vendor = target.provider.vendor;
+    let nine = vendor.tool_call_ids == ToolCallIds::NineAlphanumerics;
+    (dialect == Dialect::Chat && (nine || !vendor.refused_in_messages.is_empty())).then_some(Misfit {
+        refused: vendor.refused_in_messages,
+        takes_id: if nine { &|id| ToolCallIds::NineAlphanumerics.takes(id) } else { &|_| true },
+    })
+}
+
+fn of_messages(dropped: BTreeMap<String, usize>) -> Vec<Loss> {
+    dropped.into_iter().map(|(field, times)| Loss::Dropped(format!("{field} of messages ({times})"))).collect()
 }
 
 /// Names to leave out; names to send under another one.

@@ -102,6 +102,12 @@ impl Memory {
         inner.cooling.insert((target.provider.name.as_str().to_owned(), scope.to_owned(), key), until);
     }
 
+    /// Whether this key of the pool rests now.
+    #[must_use]
+    pub fn rests(&self, target: &Target, key: usize, now: Instant) -> bool {
+        self.cooling_until(target, key, now).is_some()
+    }
+
     fn cooling_until(&self, target: &Target, key: usize, now: Instant) -> Option<Instant> {
         let inner = self.inner.lock();
         [target.name.as_str(), ""]

@@ -85,6 +85,9 @@ pub struct Vendor {
     pub developer_role: bool,
     /// The form that ids of tool calls must have.
     pub tool_call_ids: ToolCallIds,
+    /// Whether it keeps responses and takes `previous_response_id`. Where it does not, the
+    /// gateway sends the whole conversation.
+    pub keeps_responses: bool,
 }
 
 /// The field of a chat message or delta that holds reasoning as text.
@@ -193,6 +196,7 @@ const UNKNOWN: Vendor = Vendor {
     stream_options: true,
     developer_role: true,
     tool_call_ids: ToolCallIds::Any,
+    keeps_responses: false,
 };
 
 /// Ids: the API answers others with "String should match pattern
@@ -211,10 +215,14 @@ const SIM: Vendor = Vendor {
     name: "sim",
     apis: &[Chat, Responses, Messages, Completions, Embeddings],
     tool_call_ids: ToolCallIds::Words,
+    keeps_responses: true,
     ..UNKNOWN
 };
 
 static ROWS: &[(&[Host], Vendor)] = &[
+    // platform.openai.com/docs/guides/conversation-state: responses are kept and gone on from; Azure alike. Others
+    // that serve the API say that they keep none, or do so where started to (llama.cpp: "does not support
+    // 'previous_response_id'"; vLLM: VLLM_ENABLE_RESPONSES_API_STORE).
     // platform.openai.com/docs/models: some models are served by Responses alone (codex and pro ones), and
     // reasoning crosses turns there alone; hence first. Chat shows no reasoning.
     (
@@ -223,6 +231,7 @@ static ROWS: &[(&[Host], Vendor)] = &[
             name: "openai",
             apis: &[Responses, Chat, Completions, Embeddings],
             reasoning: ReasoningField::None,
+            keeps_responses: true,
             ..UNKNOWN
         },
     ),
@@ -240,6 +249,7 @@ static ROWS: &[(&[Host], Vendor)] = &[
             name: "azure",
             apis: &[Responses, Chat, Completions, Embeddings],
             reasoning: ReasoningField::None,
+            keeps_responses: true,
             ..UNKNOWN
         },
     ),
@@ -307,6 +317,7 @@ static ROWS: &[(&[Host], Vendor)] = &[
             stream_options: false,
             developer_role: false,
             tool_call_ids: ToolCallIds::NineAlphanumerics,
+            keeps_responses: false,
         },
     ),
     // api-docs.deepseek.com: the limit is max_tokens; roles are system, user, assistant, tool ("unknown
