@@ -8,6 +8,7 @@
 mod agent;
 mod context;
 mod desk;
+mod errors;
 mod fallback;
 mod login;
 mod plain;

@@ -1,11 +1,12 @@
 //! Errors as Anthropic's API writes them.
 //!
 //! Owns type and wording, on which agents act: they compact a conversation on
-//! "prompt is too long", wait on `rate_limit_error` and `overloaded_error`, and
+//! "prompt is too long", stop on "blocked by content filtering policy", wait on `rate_limit_error` and `overloaded_error`, and
 //! ask a person on `authentication_error` and `billing_error`. Refuses to choose
 //! a status. Invariant: whatever a target said leaves as one error object of this
 //! dialect. Source: Claude docs, "Claude API errors".
 
+use crate::domain::failure::RefusalKind;
 use crate::wire::chat::ErrorBody;
 use crate::wire::redact::redact;
 use crate::wire::refusal::{ErrorFields, read_error_fields};
@@ -16,13 +17,17 @@ use serde_json::{Value, json};
 /// Code, OpenCode and others look for these words.
 const TOO_LONG: &str = "prompt is too long";
 
+/// What it says of a prompt or an answer that its policy forbids. Claude Code sends
+/// any other 400 again and again, each time without one of its betas.
+const BLOCKED: &str = "Output blocked by content filtering policy";
+
 /// Characters of a target's text that was no error object.
 const WORDS_MAX: usize = 400;
 
 /// The body of an HTTP answer.
 #[must_use]
 pub fn error_body(error: &ErrorBody, request_id: &str) -> Bytes {
-    let message = worded(&error.code, &error.message);
+    let message = worded(error.status, &error.code, &error.message);
     let kind = kind_of(error.status, &error.code);
     let mut body = json!({"type": "error", "error": {"type": kind, "message": message}, "request_id": request_id});
     if error.code == "thread_not_found" {
@@ -52,10 +57,11 @@ fn is_native(value: &Value) -> bool {
 fn translated(error_object: &[u8]) -> Value {
     let fields = read_error_fields(error_object);
     let code = fields.code.clone().or_else(|| fields.kind.clone()).unwrap_or_default();
-    let kind = known_type(fields.kind.as_deref()).unwrap_or_else(|| kind_of(status_of(&fields), &code));
+    let status = status_of(&fields);
+    let kind = known_type(fields.kind.as_deref()).unwrap_or_else(|| kind_of(status, &code));
     let told = fields.message.unwrap_or_else(|| redact(&String::from_utf8_lossy(error_object), WORDS_MAX));
     let told = if told.trim().is_empty() { "the target refused without a word".to_owned() } else { told };
-    json!({"type": "error", "error": {"type": kind, "message": worded(&code, &told)}})
+    json!({"type": "error", "error": {"type": kind, "message": worded(status, &code, &told)}})
 }
 
 /// The types that both vendors write alike.
@@ -77,7 +83,7 @@ fn known_type(kind: Option<&str>) -> Option<&'static str> {
 
 /// The status of an error object that names none.
 fn status_of(fields: &ErrorFields) -> u16 {
-    use crate::domain::failure::RefusalKind as K;
+    use RefusalKind as K;
     if fields.code.is_none() && fields.kind.is_none() && fields.status.is_none() {
         // Words without a code are a target's own refusal of the request.
         return 400;
@@ -94,10 +100,18 @@ fn status_of(fields: &ErrorFields) -> u16 {
     })
 }
 
-fn worded(code: &str, message: &str) -> String {
+fn worded(status: u16, code: &str, message: &str) -> String {
     let is_too_long = matches!(code, "context_length_exceeded" | "context_too_long" | "exceed_context_size_error");
     let says_so = message.get(..TOO_LONG.len()).is_some_and(|start| start.eq_ignore_ascii_case(TOO_LONG));
-    if is_too_long && !says_so { format!("{TOO_LONG}: {message}") } else { message.to_owned() }
+    if is_too_long && !says_so {
+        return format!("{TOO_LONG}: {message}");
+    }
+    let is_blocked = || {
+        let (code, message) = (Some(code.to_owned()), Some(message.to_owned()));
+        let fields = ErrorFields { code, message, status: Some(status), ..ErrorFields::default() };
+        status == 400 && fields.kind_without_status() == RefusalKind::ContentPolicy
+    };
+    if !message.contains(BLOCKED) && is_blocked() { format!("{BLOCKED}: {message}") } else { message.to_owned() }
 }
 
 /// The `type` that the API gives an error of this status.
@@ -153,6 +167,12 @@ mod tests {
         assert_eq!(long("9 tokens > 8 maximum"), "prompt is too long: 9 tokens > 8 maximum");
         assert_eq!(long("Prompt is too long: 9"), "Prompt is too long: 9");
         assert_eq!(long("é"), "prompt is too long: é");
+        let blocked = |status, code, message: &str| body(status, code, message)["error"]["message"].clone();
+        let told = "Output blocked by content filtering policy: no";
+        assert_eq!(blocked(400, "content_policy_violation", "no"), told);
+        assert_eq!(blocked(400, "invalid_prompt", told), told);
+        assert_eq!(blocked(400, "invalid_request_error", "no"), "no");
+        assert_eq!(blocked(500, "content_filter", "no"), "no");
     }
 
     #[test]
@@ -169,6 +189,11 @@ mod tests {
                 br#"{"error":{"message":"9 > 8","code":"context_length_exceeded","type":"invalid_request_error"}}"#,
                 "invalid_request_error",
                 "prompt is too long: 9 > 8",
+            ),
+            (
+                br#"{"error":{"message":"no","code":"content_filter","type":"invalid_request_error"}}"#,
+                "invalid_request_error",
+                "Output blocked by content filtering policy: no",
             ),
             (br#"{"error":{"message":"no","type":"server_error","code":null}}"#, "api_error", "no"),
             (br#"{"error":{"message":"no","code":529}}"#, "overloaded_error", "no"),

@@ -32,9 +32,16 @@ pub struct Ran {
     pub code: Option<i32>,
     /// Its own words: the last answer, or what it says went wrong.
     pub said: String,
-    /// Everything it wrote, for the words of a test that fails.
-    #[expect(dead_code, reason = "told by `Debug`")]
+    /// Everything it wrote, in stdout and stderr.
     wrote: (String, String),
+}
+
+impl Ran {
+    /// Whether these words stand in what it wrote, wherever it wrote them and broke its lines.
+    pub fn tells(&self, words: &str) -> bool {
+        let (out, err) = &self.wrote;
+        [&self.said, out, err].iter().any(|text| text.split_whitespace().collect::<Vec<_>>().join(" ").contains(words))
+    }
 }
 
 impl Agent {

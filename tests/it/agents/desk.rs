@@ -3,6 +3,7 @@
 use super::agent::{Agent, NOTE, Ran};
 use crate::support::{Folder, House, Tongue, within};
 use serde_json::{Value, json};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use tautline::domain::record::{AttemptOutcome, Outcome, Record};
 use tautline::gateway::record::{self, RecordQuery};
@@ -10,7 +11,7 @@ use tautline::gateway::record::{self, RecordQuery};
 /// What an agent says at last.
 pub const DONE: &str = "The note is mended.";
 /// The route of what agents ask besides their work: a title for it.
-const ASIDE: &str = "aside";
+pub const ASIDE: &str = "aside";
 
 /// One agent with its home, where its work lies in `work`.
 pub struct Desk {
@@ -24,7 +25,12 @@ pub struct Desk {
 impl Desk {
     /// Sets the agent up with `tautline connect` to ask `house` for `model`.
     pub async fn new(folder: PathBuf, agent: Agent, house: &House, model: &str) -> Self {
-        let base_url = format!("http://{}", house.addr);
+        Self::at(folder, agent, house.addr, model).await
+    }
+
+    /// Sets the agent up in the same way to ask whoever listens there.
+    pub async fn at(folder: PathBuf, agent: Agent, addr: SocketAddr, model: &str) -> Self {
+        let base_url = format!("http://{addr}");
         let connect = ["connect", agent.name(), "--write", "--base-url", &base_url, "--model", model];
         let desk = Self::connected(folder, agent, &connect).await;
         match agent {
@@ -40,6 +46,11 @@ impl Desk {
         home.write(&format!("work/{NOTE}"), "the rope is slack\n");
         let ran = home.run_with(&[("HOME", &home.path().display().to_string())], connect).await;
         assert_eq!(ran.code, Some(0), "{ran:?}");
+        if agent == Agent::Aider {
+            // A list of prices that is new enough: it asks nobody for one.
+            std::fs::create_dir_all(home.path().join(".aider/caches")).expect("the folder takes folders");
+            home.write(".aider/caches/model_prices_and_context_window.json", "{\"openai/nobody\": {}}");
+        }
         Self { agent, folder, home, environment: Vec::new() }
     }
 
