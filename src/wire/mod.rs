@@ -12,6 +12,7 @@ pub mod dialect;
 pub mod error;
 pub mod facts;
 pub mod frames;
+pub mod fuzzed;
 pub mod inflate;
 pub mod messages;
 mod plain;

@@ -65,6 +65,9 @@ pub(super) fn turns<'a>(conversation: &'a Conversation, losses: &mut Losses) -> 
         }
     }
     settle(&mut out, losses);
+    if out.messages.is_empty() {
+        return Err(unsayable(&messages, "nothing is left that can be said there"));
+    }
     Ok(out)
 }
 
