@@ -11,6 +11,7 @@ use crate::wire::frames::{Assembler, FrameReader, read_whole};
 use crate::wire::sse::{SseDecoder, SseFrame};
 use crate::wire::{chat, messages, responses, strict};
 use bytes::BytesMut;
+use serde_json::{Map, Value};
 use std::collections::HashMap;
 
 pub(super) const SPOKEN: [Dialect; 3] = [Dialect::Chat, Dialect::Messages, Dialect::Responses];
@@ -74,7 +75,7 @@ pub(super) struct Told {
     /// at the same time may be written one behind the other.
     said: Vec<char>,
     thought: Vec<char>,
-    /// Names and arguments of functions that were called.
+    /// Names and arguments of functions that were called, in the order of the alphabet.
     called: Vec<(String, String)>,
 }
 
@@ -120,6 +121,7 @@ pub(super) fn told(events: &[Event]) -> Told {
             arguments.push_str("{}");
         }
     }
+    told.called.sort_unstable();
     told
 }
 
@@ -128,15 +130,15 @@ impl Told {
     /// object there, and what can be read of one that was cut. Of chat completions,
     /// reasoning that bears no seal is left out beside one that does.
     fn is_whole_of(&self, streamed: &Self, dialect: Dialect) -> bool {
-        let object = |text: &str| serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text);
-        let mut pairs = self.called.iter().zip(&streamed.called);
+        let objects = |told: &Self| -> Vec<(String, Map<String, Value>)> {
+            let calls = told.called.iter();
+            calls.filter_map(|(name, text)| Some((name.clone(), serde_json::from_str(text).ok()?))).collect()
+        };
+        let calls = objects(self);
         self.said == streamed.said
             && (dialect == Dialect::Chat || self.thought == streamed.thought)
             && self.called.len() == streamed.called.len()
-            && pairs.all(|((name, whole), (said, cut))| {
-                name == said && object(cut).is_ok_and(|cut| object(whole).is_ok_and(|whole| whole == cut))
-                    || object(cut).is_err()
-            })
+            && objects(streamed).iter().all(|call| calls.contains(call))
     }
 }
 

@@ -7,8 +7,8 @@ use super::held::{SPOKEN, assert_growth, assert_named, lossy};
 use crate::wire::canon::{Conversation, WriteFor};
 use crate::wire::dialect::Dialect;
 use crate::wire::request::{Asked, Rewrite};
-use crate::wire::responses;
 use crate::wire::translate::{read_request, write_request};
+use crate::wire::{responses, strict};
 
 /// A target that takes all there is, and one that takes little.
 const TARGETS: [WriteFor<'static>; 2] = [
@@ -73,15 +73,16 @@ fn request(from: Dialect, body: &[u8]) {
     }
     let Ok((mut conversation, losses)) = read_request(from, asked.fields()) else { return };
     assert_named(&losses);
+    // What is bound to its dialect is put in no other; in its own it goes as it came.
+    let is_sent = |to| to != from && asked.particulars.bound.is_none();
     for whom in &TARGETS {
         for to in SPOKEN {
-            // What is bound to its dialect is never put in another.
-            written(to, &conversation, whom, asked.particulars.bound.is_none(), body.len());
+            written(to, &conversation, whom, is_sent(to), body.len());
         }
     }
     conversation.normalise();
     for to in SPOKEN {
-        written(to, &conversation, &TARGETS[0], asked.particulars.bound.is_none(), body.len());
+        written(to, &conversation, &TARGETS[0], is_sent(to), body.len());
     }
 }
 
@@ -89,10 +90,11 @@ fn written(to: Dialect, conversation: &Conversation, whom: &WriteFor<'_>, is_sen
     let Ok(encoded) = write_request(to, conversation, whom) else { return };
     assert_named(&encoded.losses);
     assert_growth("a request", bytes, encoded.body.len());
+    let shown = || lossy(&encoded.body);
+    strict::check(&encoded.body).unwrap_or_else(|error| panic!("to {to}: {error}: {}", shown()));
     if !is_sent {
         return;
     }
-    let shown = || lossy(&encoded.body);
     let asked = Asked::parse(to, &encoded.body).unwrap_or_else(|error| panic!("to {to}: {error}: {}", shown()));
     assert_eq!((asked.model.as_str(), asked.stream), (whom.model, whom.stream), "to {to}: {}", shown());
     if let Err(error) = read_request(to, asked.fields()) {

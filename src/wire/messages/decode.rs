@@ -160,6 +160,9 @@ impl Decoder {
                 Block::Sealed
             }
             "tool_use" => {
+                if text("name").is_empty() {
+                    return Err("a call has no name".to_owned());
+                }
                 let input = block.get("input").filter(|input| !input.is_null());
                 open.input = Some(input.map_or_else(|| "{}".to_owned(), Value::to_string));
                 Block::Call { id: text("id"), name: text("name"), custom: false }

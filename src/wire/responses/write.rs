@@ -233,7 +233,13 @@ fn others(conversation: &Conversation, how: &WriteFor<'_>, out: &mut JsonOut, lo
         out.key("include").open_list().text("reasoning.encrypted_content").close_list();
     }
     for (name, json) in &conversation.others {
-        if OWN_FIELDS.contains(&name.as_str()) && (name != "tool_choice" || is_hosted_choice(json)) {
+        let is_own = match name.as_str() {
+            "tool_choice" => is_hosted_choice(json),
+            // A word of OpenAI's; of other vendors it may be anything.
+            "user" => json.text().starts_with('"'),
+            name => OWN_FIELDS.contains(&name),
+        };
+        if is_own {
             out.raw_field(name, json.text());
         } else {
             losses.dropped(name);

@@ -48,13 +48,16 @@ pub(super) enum ItemKind {
 pub(super) struct Part {
     refusal: bool,
     text: String,
+    /// Characters of the text: a citation without a place stands for all of them, and
+    /// to count them for each would be quadratic.
+    characters: u64,
     annotations: Vec<String>,
     open: bool,
 }
 
 impl Part {
     pub(super) const fn new(refusal: bool) -> Self {
-        Self { refusal, text: String::new(), annotations: Vec::new(), open: true }
+        Self { refusal, text: String::new(), characters: 0, annotations: Vec::new(), open: true }
     }
 
     fn write(&self, text: &str, annotated: bool, json: &mut JsonOut) {
@@ -147,7 +150,7 @@ impl Item {
 
     pub(super) fn characters(&self, place: usize) -> u64 {
         match &self.kind {
-            ItemKind::Message { parts } => parts.get(place).map_or(0, |part| part.text.chars().count() as u64),
+            ItemKind::Message { parts } => parts.get(place).map_or(0, |part| part.characters),
             _ => 0,
         }
     }
@@ -155,6 +158,7 @@ impl Item {
     pub(super) fn say(&mut self, place: usize, text: &str, sequence: &mut u64, out: &mut Vec<SseFrame>) {
         let Some(part) = self.part(place).filter(|_| !text.is_empty()) else { return };
         part.text.push_str(text);
+        part.characters += text.chars().count() as u64;
         let refusal = part.refusal;
         let kind = if refusal { "response.refusal.delta" } else { "response.output_text.delta" };
         emit(sequence, kind, out, |json| {
