@@ -235,8 +235,10 @@ fn others(conversation: &Conversation, how: &WriteFor<'_>, out: &mut JsonOut, lo
     for (name, json) in &conversation.others {
         let is_own = match name.as_str() {
             "tool_choice" => is_hosted_choice(json),
-            // A word of OpenAI's; of other vendors it may be anything.
-            "user" => json.text().starts_with('"'),
+            // Of other vendors they may be anything.
+            "user" | "previous_response_id" => json.text().starts_with('"'),
+            "store" | "background" => matches!(json.text(), "true" | "false"),
+            "include" => serde_json::from_str::<Vec<String>>(json.text()).is_ok(),
             name => OWN_FIELDS.contains(&name),
         };
         if is_own {
