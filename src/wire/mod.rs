@@ -13,6 +13,7 @@ mod efforts;
 pub mod error;
 pub mod facts;
 pub mod frames;
+pub mod fuzzed;
 pub mod inflate;
 pub mod messages;
 mod plain;

@@ -227,10 +227,10 @@ fn strip_items(items: Vec<Box<RawValue>>, gone: &dyn Fn(&RawValue) -> bool) -> (
     (kept, removed)
 }
 
-/// Whether calls are being answered and no answer since the user last spoke holds
-/// thinking: with thinking on, Anthropic refuses that ("Expected `thinking` or
+/// Whether calls are being answered and the first answer since the user last spoke holds
+/// no thinking: with thinking on, Anthropic refuses that ("Expected `thinking` or
 /// `redacted_thinking`, but found `tool_use`"). It thinks once, before the first of
-/// its calls, so that later answers of the same loop hold none.
+/// its calls, so that later answers of the same loop may hold none.
 fn resumes_without_thinking(turns: &[Box<RawValue>]) -> bool {
     #[derive(Deserialize)]
     struct Turn<'a> {
@@ -239,7 +239,7 @@ fn resumes_without_thinking(turns: &[Box<RawValue>]) -> bool {
         #[serde(borrow, default)]
         content: Option<&'a RawValue>,
     }
-    let mut calls = false;
+    let (mut calls, mut thought) = (false, false);
     for turn in turns.iter().rev() {
         let Ok(turn) = serde_json::from_str::<Turn<'_>>(turn.get()) else { continue };
         let blocks = turn.content.and_then(|content| serde_json::from_str::<Vec<Peek<'_>>>(content.get()).ok());
@@ -247,14 +247,16 @@ fn resumes_without_thinking(turns: &[Box<RawValue>]) -> bool {
             blocks.as_ref().is_some_and(|blocks| blocks.iter().any(|block| block.r#type.as_deref() == Some(kind)))
         };
         match turn.role {
-            Some("assistant") if has("thinking") || has("redacted_thinking") => return false,
-            Some("assistant") => calls |= has("tool_use"),
+            Some("assistant") => {
+                calls |= has("tool_use");
+                thought = has("thinking") || has("redacted_thinking");
+            }
             // Words beside results do not make it another turn.
             Some("user") if !has("tool_result") => break,
             _ => {}
         }
     }
-    calls
+    calls && !thought
 }
 
 fn thinking_of(fields: &[(String, Box<RawValue>)]) -> Option<&RawValue> {

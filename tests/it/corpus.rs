@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 use tautline::wire::chat::{Assembler, chunks_of_whole, read_chunk, read_whole};
 use tautline::wire::dialect::Dialect;
+use tautline::wire::fuzzed::mutated;
 use tautline::wire::inflate::{Coding, Inflate};
 use tautline::wire::refusal::read_error_fields;
 use tautline::wire::request::{Asked, Rewrite};
@@ -20,11 +21,20 @@ const MUTATIONS: usize = 25;
 /// One input through all parsers, unoptimised, on a busy machine.
 const ONE_MAX: Duration = Duration::from_secs(2);
 
-/// The files of a corpus by name, in the same order everywhere.
-fn corpus(kind: &str) -> Vec<(String, Vec<u8>)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus").join(kind);
+/// One of the corpora of this test.
+pub fn corpus(kind: &str) -> Vec<(String, Vec<u8>)> {
+    let files = files(&format!("tests/corpus/{kind}"));
+    assert!(files.len() > 60, "{kind}: {}", files.len());
+    files
+}
+
+/// The files of a folder of the tree by name, in the same order everywhere; none
+/// if there is no such folder.
+pub fn files(folder: &str) -> Vec<(String, Vec<u8>)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let mut files: Vec<(String, Vec<u8>)> = std::fs::read_dir(folder)
-        .expect("a folder")
+        .into_iter()
+        .flatten()
         .flatten()
         .map(|entry| {
             let mut bytes = Vec::new();
@@ -33,29 +43,7 @@ fn corpus(kind: &str) -> Vec<(String, Vec<u8>)> {
         })
         .collect();
     files.sort();
-    assert!(files.len() > 60, "{kind}: {}", files.len());
     files
-}
-
-fn mutated(bytes: &[u8], rng: &mut Rng) -> Vec<u8> {
-    let mut bytes = bytes.to_vec();
-    for _ in 0..rng.usize(1..6) {
-        let at = rng.usize(0..=bytes.len());
-        match rng.u8(0..4) {
-            0 if at < bytes.len() => bytes[at] = rng.u8(..),
-            1 => drop(bytes.drain(at..bytes.len().min(at + rng.usize(1..12)))),
-            2 => {
-                let odd = *rng.choice(b"{}[]\",:\\\r\n\0 0e-\xff\xf0").expect("some");
-                bytes.splice(at..at, std::iter::repeat_n(odd, rng.usize(1..4)));
-            }
-            _ => {
-                let from = at.saturating_sub(rng.usize(1..40));
-                let again = bytes[from..at].to_vec();
-                bytes.splice(at..at, again);
-            }
-        }
-    }
-    bytes
 }
 
 fn frames(bytes: &[u8], step: usize) -> Vec<SseFrame> {

@@ -17,6 +17,7 @@ mod door;
 mod drain;
 mod faults;
 mod feedback;
+mod fuzzed;
 mod hostile;
 mod http2;
 mod keys;

@@ -166,8 +166,12 @@ impl Walk {
                 }
                 Event::ForItsUser(headers) => self.journal.set_head(|head| head.provider_headers = headers),
                 Event::Whole(body) => {
-                    self.terminal = Some(body.clone());
-                    self.whole(body);
+                    if !self.whole(&body) {
+                        // It is JSON of a kind that can be passed on, not taken apart: a number too large.
+                        let detail = "the answer cannot be made into a stream".to_owned();
+                        return Err(boxed(classify(&attempt.evidence(Observation::Garbled { detail }))));
+                    }
+                    self.terminal = Some(body);
                 }
                 Event::Ended(good) => return Ok(good),
                 Event::Failed(interrupted) => {
@@ -208,18 +212,24 @@ impl Walk {
         attempt.next().await
     }
 
-    /// An unstreamed answer: as it is, or, for a client that streams, as chunks.
-    pub(super) fn whole(&self, body: bytes::Bytes) {
+    /// An unstreamed answer: as it is, or, for a client that streams, as frames that
+    /// say all of it. `false`: there are none.
+    pub(super) fn whole(&self, body: &bytes::Bytes) -> bool {
         let asked = &self.request.asked;
         let frames = match asked.dialect {
-            _ if !asked.stream => return self.journal.append([Entry::Whole(body)]),
-            Dialect::Messages => messages::frames_of_whole(&body),
-            Dialect::Responses => responses::frames_of_whole(&body),
+            _ if !asked.stream => {
+                self.journal.append([Entry::Whole(body.clone())]);
+                return true;
+            }
+            Dialect::Messages => messages::frames_of_whole(body),
+            Dialect::Responses => responses::frames_of_whole(body),
             Dialect::Chat | Dialect::Completions | Dialect::Embeddings | Dialect::CountTokens => {
-                chunks_of_whole(&body, asked.particulars.include_usage)
+                chunks_of_whole(body, asked.particulars.include_usage)
             }
         };
+        let is_told = !frames.is_empty();
         self.journal.append(frames.into_iter().map(Entry::Frame));
+        is_told
     }
 
     /// What an encoder of the client's dialect knows of this exchange.

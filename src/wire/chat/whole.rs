@@ -13,9 +13,11 @@ pub fn chunks_of_whole(whole: &[u8], include_usage: bool) -> Vec<SseFrame> {
     let Some(Value::Array(choices)) = whole.shift_remove("choices") else { return Vec::new() };
     whole.insert("object".to_owned(), json!("chat.completion.chunk"));
     let mut frames = Vec::new();
-    for choice in choices {
+    for (place, choice) in choices.into_iter().enumerate() {
         let Value::Object(mut choice) = choice else { continue };
-        let index = choice.get("index").cloned().unwrap_or_else(|| json!(0));
+        // Who reads a stream tells choices apart by their numbers; of an answer it need not.
+        let index = choice.get("index").and_then(Value::as_u64).and_then(|index| u32::try_from(index).ok());
+        let index = index.map_or_else(|| json!(place), |index| json!(index));
         let finish = choice.shift_remove("finish_reason").unwrap_or(Value::Null);
         // The stop sequence that was met (vLLM).
         let stop = choice.shift_remove("stop_reason").filter(|stop| !stop.is_null());

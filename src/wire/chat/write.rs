@@ -49,6 +49,7 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use std::borrow::Cow;
 use std::fmt::Write as _;
+use std::num::NonZeroU32;
 
 /// Stop sequences that OpenAI takes.
 const STOPS_MAX: usize = 4;
@@ -211,9 +212,19 @@ fn put_others(body: &mut Body, conversation: &Conversation, losses: &mut Losses)
             "store" if value.text() == "false" => {}
             // Refused without `logprobs`, which the responses dialect has no field for.
             "top_logprobs" if other(conversation, "logprobs").is_none() => losses.dropped("top_logprobs"),
-            name if OTHERS.contains(&name) => body.put(name, value),
+            name if OTHERS.contains(&name) && is_fit(name, value.text()) => body.put(name, value),
             name => losses.dropped(At::Field(name)),
         }
+    }
+}
+
+/// Of other vendors these may be anything.
+fn is_fit(name: &str, json: &str) -> bool {
+    match name {
+        "n" => serde_json::from_str::<NonZeroU32>(json).is_ok(),
+        "logprobs" | "store" => matches!(json, "true" | "false"),
+        "modalities" => serde_json::from_str::<Vec<String>>(json).is_ok(),
+        _ => true,
     }
 }
 

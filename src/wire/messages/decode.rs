@@ -167,6 +167,9 @@ impl Decoder {
                 Block::Sealed
             }
             "tool_use" => {
+                if text("name").is_empty() {
+                    return Err("a call has no name".to_owned());
+                }
                 // As it was written: a tree would round great numbers.
                 let called = serde_json::from_str::<Called<'_>>(raw.get()).ok();
                 let input = called.map(|called| called.input.get()).filter(|input| *input != "null");

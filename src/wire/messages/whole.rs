@@ -32,8 +32,10 @@ pub fn frames_of_whole(whole: &[u8]) -> Vec<SseFrame> {
 /// What grows in pieces is taken out of the block's start.
 fn block_frames(index: usize, mut block: Map<String, Value>, frames: &mut Vec<SseFrame>) {
     let mut deltas = Vec::new();
+    // A text that is none stays where it is: no delta of text could bring it.
     let emptied = |block: &mut Map<String, Value>, field: &str, empty: Value| {
-        block.get_mut(field).map(|value| std::mem::replace(value, empty))
+        let value = block.get_mut(field).filter(|value| value.is_string() || !empty.is_string());
+        value.map(|value| std::mem::replace(value, empty))
     };
     match block.get("type").and_then(Value::as_str) {
         Some("text") => {

@@ -13,6 +13,7 @@
 //! | anything but text in `system` | dropped |
 //! | turns of one role after each other | one turn; results first in it |
 //! | no user turn first, or none at all | one is put there, or the last system text is it (changed) |
+//! | nothing at all that can be said | refused |
 //! | ids of calls with other letters than `[a-zA-Z0-9_-]` | rewritten, and read back |
 //! | a tool's name of more than 128 characters, or with others than letters, digits, `_` and `-` | its beginning and a hash; the answer has the client's name again |
 //! | reasoning with `signature`, `redacted_thinking` | as it was |

@@ -205,6 +205,9 @@ impl Decoder {
             return Ok(block);
         }
         let text = |key: &str| item[key].as_str().unwrap_or_default();
+        if text("name").is_empty() {
+            return Err("a call has no name".to_owned());
+        }
         let id = if text("call_id").is_empty() { text("id") } else { text("call_id") };
         let custom = item["type"] == "custom_tool_call";
         let name = flat(item["namespace"].as_str(), text("name"));

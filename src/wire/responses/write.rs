@@ -248,7 +248,15 @@ fn others(conversation: &Conversation, how: &WriteFor<'_>, out: &mut JsonOut, lo
         out.key("include").open_list().text("reasoning.encrypted_content").close_list();
     }
     for (name, json) in &conversation.others {
-        if OWN_FIELDS.contains(&name.as_str()) && (name != "tool_choice" || is_hosted_choice(json)) {
+        let is_own = match name.as_str() {
+            "tool_choice" => is_hosted_choice(json),
+            // Of other vendors they may be anything.
+            "user" | "previous_response_id" => json.text().starts_with('"'),
+            "store" | "background" => matches!(json.text(), "true" | "false"),
+            "include" => serde_json::from_str::<Vec<String>>(json.text()).is_ok(),
+            name => OWN_FIELDS.contains(&name),
+        };
+        if is_own {
             out.raw_field(name, json.text());
         } else {
             losses.dropped(name);

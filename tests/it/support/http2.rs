@@ -42,6 +42,8 @@ pub struct Answer2 {
     body: RecvStream,
     /// Read and not yet taken.
     text: String,
+    /// The beginning of a character.
+    rest: Vec<u8>,
 }
 
 impl Http2 {
@@ -128,7 +130,7 @@ impl Http2 {
 impl Answer2 {
     pub fn of(response: http::Response<RecvStream>) -> Self {
         let (parts, body) = response.into_parts();
-        Self { status: parts.status.as_u16(), headers: parts.headers, body, text: String::new() }
+        Self { status: parts.status.as_u16(), headers: parts.headers, body, text: String::new(), rest: Vec::new() }
     }
 
     /// Reads until `count` frames with a payload are there.
@@ -142,7 +144,17 @@ impl Answer2 {
         let Some(bytes) = within("more of the answer", self.body.data()).await else { return Ok(false) };
         let bytes = bytes?;
         self.body.flow_control().release_capacity(bytes.len())?;
-        self.text.push_str(std::str::from_utf8(&bytes).expect("text in whole frames"));
+        // A character may stand in two frames.
+        self.rest.extend_from_slice(&bytes);
+        let whole = match std::str::from_utf8(&self.rest) {
+            Ok(text) => text.len(),
+            Err(error) => {
+                assert!(error.error_len().is_none(), "no text: {error}");
+                error.valid_up_to()
+            }
+        };
+        let text: Vec<u8> = self.rest.drain(..whole).collect();
+        self.text.push_str(std::str::from_utf8(&text).expect("so far it is text"));
         Ok(true)
     }
 

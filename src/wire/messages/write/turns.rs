@@ -65,6 +65,9 @@ pub(super) fn turns<'a>(conversation: &'a Conversation, losses: &mut Losses) -> 
         }
     }
     settle(&mut out, losses);
+    if out.messages.is_empty() {
+        return Err(unsayable(&messages, "nothing is left that can be said there"));
+    }
     Ok(out)
 }
 
@@ -107,8 +110,8 @@ fn settle(turns: &mut Turns<'_>, losses: &mut Losses) {
     }
 }
 
-/// A maker thinks once, before the first of the calls that follow a user's words, so
-/// all answers since then are looked at.
+/// A maker thinks once, before the first of the calls that follow a user's words: the
+/// answer that holds that one is looked at.
 fn is_loop_unsealed(turns: &[Turn]) -> bool {
     let has = |turn: &Turn, is: fn(&Part) -> bool| turn.parts.iter().any(is);
     let is_result = |part: &Part| matches!(part, Part::Result(_));
@@ -117,17 +120,15 @@ fn is_loop_unsealed(turns: &[Turn]) -> bool {
         return false;
     }
     let goes_on = |turn: &&Turn| turn.role != Role::User || has(turn, is_result);
-    let mut calls = false;
+    let (mut calls, mut thought) = (false, false);
     for turn in turns.iter().rev().take_while(goes_on).filter(|turn| turn.role == Role::Assistant) {
         calls |= has(turn, |part| matches!(part, Part::Call(_)));
         let is_sealed = |part: &Part| {
             matches!(part, Part::Reasoning(Reasoning { seal: Some(Seal::Signature(_) | Seal::Redacted(_)), .. }))
         };
-        if has(turn, is_sealed) {
-            return false;
-        }
+        thought = has(turn, is_sealed);
     }
-    calls
+    calls && !thought
 }
 
 fn plain(text: Cow<'_, str>) -> Piece<'_> {

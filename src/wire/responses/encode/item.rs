@@ -68,7 +68,8 @@ impl Status {
 pub(super) struct Part {
     refusal: bool,
     text: String,
-    /// Characters of `text`.
+    /// Characters of the text: a citation without a place stands for all of them, and
+    /// to count them for each would be quadratic.
     characters: u64,
     annotations: Vec<String>,
     open: bool,
