@@ -9,7 +9,7 @@ use super::canon::{Conversation, Part, Reasoning, Seal};
 use super::dialect::Dialect;
 use super::request::Fields;
 use super::sse::SseFrame;
-use super::{messages, responses, searches};
+use super::{chat, messages, responses, searches};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
@@ -122,9 +122,9 @@ pub fn strip(
     goes: &dyn Fn(&SealHash) -> bool,
 ) -> Option<Stripped> {
     let name = match dialect {
-        Dialect::Messages | Dialect::CountTokens => "messages",
+        Dialect::Chat | Dialect::Messages | Dialect::CountTokens => "messages",
         Dialect::Responses => "input",
-        Dialect::Chat | Dialect::Completions | Dialect::Embeddings => return None,
+        Dialect::Completions | Dialect::Embeddings => return None,
     };
     let place = fields.iter().position(|(key, _)| key == name)?;
     let list = &fields[place].1;
@@ -141,6 +141,12 @@ pub fn strip(
     {
         // Nearly every request.
         return None;
+    }
+    if dialect == Dialect::Chat {
+        let (kept, removed) = chat::strip_sealed(list, &|seal| all || goes(&hash(seal)))?;
+        let mut fields = fields.to_vec();
+        fields[place].1 = kept;
+        return Some(Stripped { fields, removed, searches: 0, thinking_off: false });
     }
     let entries: Vec<Box<RawValue>> = serde_json::from_str(list.get()).ok()?;
     let gone = |raw: &RawValue| match kind(raw) {
@@ -292,7 +298,8 @@ impl SealWatch {
                 memchr::memmem::find(&frame.data, b"encrypted_content")?;
                 item_done(&frame.data)
             }
-            Dialect::Chat | Dialect::Completions | Dialect::Embeddings | Dialect::CountTokens => None,
+            Dialect::Chat => chat::sealed_in_chunk(&frame.data).map(|seal| hash(&seal)),
+            Dialect::Completions | Dialect::Embeddings | Dialect::CountTokens => None,
         }
     }
 
@@ -351,6 +358,9 @@ pub fn in_whole(dialect: Dialect, body: &[u8]) -> Vec<SealHash> {
         #[serde(default)]
         output: Vec<Box<RawValue>>,
     }
+    if dialect == Dialect::Chat {
+        return chat::sealed_in_whole(body).iter().map(|seal| hash(seal)).collect();
+    }
     if !matches!(dialect, Dialect::Messages | Dialect::Responses) {
         return Vec::new();
     }
@@ -395,6 +405,29 @@ mod tests {
         assert!(stripped(Dialect::Messages, &redacted, false, &["d1"]).is_some());
         assert_eq!(stripped(Dialect::Messages, &redacted, false, &[]), None);
         assert!(stripped(Dialect::Messages, &redacted, true, &[]).is_some());
+    }
+
+    #[test]
+    fn sealed_details_of_another_go_from_chat_and_the_rest_of_a_message_stays() {
+        let details = json!([
+            {"type": "reasoning.text", "text": "hm", "signature": "s1", "index": 0},
+            {"type": "reasoning.summary", "summary": "so", "index": 1},
+            {"type": "reasoning.encrypted", "data": "s2", "index": 2}
+        ]);
+        let body = json!({"model": "m", "messages": [{"role": "user", "content": "hi"},
+            {"role": "assistant", "content": "x", "reasoning": "hm", "reasoning_details": details}]});
+        assert_eq!(stripped(Dialect::Chat, &body, false, &["s3"]), None);
+        let (value, removed, off) = stripped(Dialect::Chat, &body, false, &["s1"]).expect("stripped");
+        assert_eq!((removed, off), (1, false));
+        assert_eq!(value["messages"][1]["reasoning_details"].as_array().map(Vec::len), Some(2), "{value}");
+        assert_eq!((&value["messages"][1]["content"], &value["messages"][0]), (&json!("x"), &body["messages"][0]));
+        let (value, removed, _) = stripped(Dialect::Chat, &body, true, &[]).expect("stripped");
+        assert_eq!((removed, value["messages"][1].get("reasoning_details")), (2, Some(&json!([details[1]]))));
+        let chunk = json!({"choices": [{"delta": {"reasoning_details": [details[0], details[2]]}}]});
+        let frame = SseFrame { event: None, data: Bytes::from(chunk.to_string()) };
+        assert_eq!(SealWatch::default().frame(Dialect::Chat, &frame), Some(hash("s2")));
+        let whole = json!({"choices": [{"message": {"reasoning_details": details}}]}).to_string();
+        assert_eq!(in_whole(Dialect::Chat, whole.as_bytes()), [hash("s1"), hash("s2")]);
     }
 
     #[test]

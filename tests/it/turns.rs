@@ -385,3 +385,32 @@ async fn plan_judges_all_that_was_said_before() {
     let (_, _, by) = ask(&house, "m", "two", None).await;
     assert_eq!(by.as_deref(), Some("small"));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sealed_reasoning_that_chat_carries_goes_to_its_maker_alone() {
+    let other = other_vendor().await;
+    let config = two(&other, "messages", "reasoning=4&fault=status_503&first=1", "reasoning=4")
+        + &Tongue::Chat.target("tokens=9", "")
+        + "[routes.chat]\ntargets = [\"only-chat\"]\n";
+    let house = House::start("same_target_retries = 0", &config).await;
+    let mut body = json!({"model": "m", "reasoning_effort": "low", "max_tokens": 4000,
+        "messages": [{"role": "user", "content": PROMPT}]});
+    let (first, by, _) = turn(&house, Tongue::Chat, &body).await;
+    let message = &first["choices"][0]["message"];
+    assert_eq!(by, "second");
+    assert!(message["reasoning_details"].to_string().contains("signature"), "{first}");
+    let turns = body["messages"].as_array_mut().expect("turns");
+    turns.extend([message.clone(), json!({"role": "user", "content": "and then?"})]);
+    // Chat as it came, but for what another made.
+    body["model"] = json!("chat");
+    let (_, _, warning) = turn(&house, Tongue::Chat, &body).await;
+    assert!(warning.expect("a warning").contains("dropped reasoning of another provider or key (1)"));
+    let seen = house.sim.seen().pop().expect("asked").body["messages"][1].clone();
+    assert_eq!((&seen["content"], seen["reasoning_details"].is_null()), (&message["content"], true), "{seen}");
+    // And back to who made it.
+    body["model"] = json!("two");
+    let (_, by, warning) = turn(&house, Tongue::Chat, &body).await;
+    assert_eq!(by, "second");
+    assert!(warning.is_none_or(|warning| !warning.contains("reasoning")));
+    assert!(other.seen().pop().expect("asked").body["messages"].to_string().contains("\"signature\""));
+}

@@ -219,24 +219,17 @@ impl Walk {
         };
         if dialect == asked.dialect {
             let expanded = self.expanded(step, picked, tried.anew);
-            let fitted = misfit(target, dialect).and_then(|misfit| fit(expanded.unwrap_or(asked.fields()), misfit));
-            if let Some(Fitted { whole, dropped }) = fitted {
-                let rewritten = Rewritten { pristine: false, ..rewrite_fields(&whole, &how) };
-                return Ok(Form { streams, asks_usage, dialect, rewritten, losses: of_messages(dropped) });
-            }
-            return Ok(match self.unsealed(step, picked, expanded, tried.unsealed) {
-                None => {
-                    let rewritten = match expanded {
-                        None => asked.rewrite(&how),
-                        Some(fields) => Rewritten { pristine: false, ..rewrite_fields(fields, &how) },
-                    };
-                    Form { streams, asks_usage, dialect, rewritten, losses: Vec::new() }
-                }
-                Some(stripped) => {
-                    let rewritten = Rewritten { pristine: false, ..rewrite_fields(&stripped.fields, &how) };
-                    Form { streams, asks_usage, dialect, rewritten, losses: named(&stripped) }
-                }
-            });
+            let stripped = self.unsealed(step, picked, expanded, tried.unsealed);
+            let mut losses = stripped.as_ref().map(named).unwrap_or_default();
+            let changed = stripped.as_ref().map(|stripped| &stripped.fields[..]).or(expanded);
+            let fitted = misfit(target, dialect).and_then(|misfit| fit(changed.unwrap_or(asked.fields()), misfit));
+            let rewritten = match (&fitted, changed) {
+                (None, None) => asked.rewrite(&how),
+                (Some(fitted), _) => Rewritten { pristine: false, ..rewrite_fields(&fitted.whole, &how) },
+                (None, Some(fields)) => Rewritten { pristine: false, ..rewrite_fields(fields, &how) },
+            };
+            losses.extend(fitted.into_iter().flat_map(|fitted| of_messages(fitted.dropped)));
+            return Ok(Form { streams, asks_usage, dialect, rewritten, losses });
         }
         self.translated(step, picked, tried, dialect, &how)
     }
@@ -306,13 +299,7 @@ impl Walk {
             newest.set(made.and_then(|made| makers.iter().position(|maker| *maker == made)).or(newest.get()));
             false
         };
-        let asked = &self.request.asked;
-        if asked.dialect == Dialect::Chat {
-            let read = self.request.conversation().ok()?;
-            strip_conversation(read.0, false, &look);
-        } else {
-            strip(asked.dialect, self.request.whole(), false, &look);
-        }
+        strip(self.request.asked.dialect, self.request.whole(), false, &look);
         newest.get()
     }
 

@@ -5,7 +5,9 @@
 //! open a seal. Invariant: the text of a seal goes on unchanged.
 
 use crate::wire::canon::{Reasoning, Seal};
+use crate::wire::request::Fields;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 /// One entry of `reasoning_details`.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -150,6 +152,85 @@ pub(super) fn write_details(block: &Reasoning, index: &mut u64, out: &mut Vec<De
         format: Some(format.to_owned()),
         ..Detail::default()
     });
+}
+
+/// What of an entry only its maker can make.
+#[derive(Deserialize)]
+struct Sealed {
+    #[serde(default)]
+    signature: Option<String>,
+    #[serde(default)]
+    data: Option<String>,
+}
+
+impl Sealed {
+    fn seal(self) -> Option<String> {
+        self.signature.or(self.data).filter(|seal| !seal.is_empty())
+    }
+}
+
+const DETAILS: &str = "reasoning_details";
+
+/// A list of messages without the entries whose seal `goes`, and how many went. `None`: none.
+pub fn strip_sealed(messages: &RawValue, goes: &dyn Fn(&str) -> bool) -> Option<(Box<RawValue>, usize)> {
+    memchr::memmem::find(messages.get().as_bytes(), DETAILS.as_bytes())?;
+    let messages: Vec<Box<RawValue>> = serde_json::from_str(messages.get()).ok()?;
+    let mut removed = 0;
+    let kept: Vec<Box<RawValue>> = messages
+        .into_iter()
+        .map(|message| {
+            let Ok(Fields(mut fields)) = serde_json::from_str::<Fields>(message.get()) else { return message };
+            let Some(place) = fields.iter().position(|(key, _)| key == DETAILS) else { return message };
+            let Ok(mut entries) = serde_json::from_str::<Vec<Box<RawValue>>>(fields[place].1.get()) else {
+                return message;
+            };
+            let before = entries.len();
+            entries.retain(|entry| !seal_of(entry).is_some_and(|seal| goes(&seal)));
+            if entries.len() == before {
+                return message;
+            }
+            removed += before - entries.len();
+            if entries.is_empty() {
+                fields.remove(place);
+            } else {
+                fields[place].1 = serde_json::value::to_raw_value(&entries).expect("a list of JSON is JSON");
+            }
+            Fields(fields).to_raw()
+        })
+        .collect();
+    (removed > 0).then(|| (serde_json::value::to_raw_value(&kept).expect("a list of JSON is JSON"), removed))
+}
+
+fn seal_of(entry: &RawValue) -> Option<String> {
+    serde_json::from_str::<Sealed>(entry.get()).ok()?.seal()
+}
+
+/// The last seal of a chunk: a signature comes whole, behind its text.
+pub fn sealed_in_chunk(data: &[u8]) -> Option<String> {
+    memchr::memmem::find(data, DETAILS.as_bytes())?;
+    sealed_in_whole(data).pop()
+}
+
+/// All seals of an answer or of a chunk.
+pub fn sealed_in_whole(body: &[u8]) -> Vec<String> {
+    #[derive(Default, Deserialize)]
+    struct Message {
+        #[serde(default)]
+        reasoning_details: Vec<Box<RawValue>>,
+    }
+    #[derive(Deserialize)]
+    struct Choice {
+        #[serde(default, alias = "message")]
+        delta: Message,
+    }
+    #[derive(Deserialize)]
+    struct Whole {
+        #[serde(default)]
+        choices: Vec<Choice>,
+    }
+    let Ok(whole) = serde_json::from_slice::<Whole>(body) else { return Vec::new() };
+    let entries = whole.choices.iter().flat_map(|choice| &choice.delta.reasoning_details);
+    entries.filter_map(|entry| seal_of(entry)).collect()
 }
 
 #[cfg(test)]
