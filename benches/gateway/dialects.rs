@@ -139,6 +139,9 @@ fn hostile() -> Vec<(&'static str, Dialect, Vec<u8>)> {
         let text = if dialect == Dialect::Responses { "input_text" } else { "text" };
         let blocks = format!("{head}{{\"role\":\"user\",\"content\":[");
         all.push(("short turns", dialect, filled(&head, turn, "]}")));
+        // Below what is refused for its number of objects.
+        let padded = turn.replace("\"x\"", &format!("\"{}\"", "\\u00e9".repeat(17)));
+        all.push(("as many turns as may be", dialect, filled(&head, &padded, "]}")));
         all.push((
             "short parts",
             dialect,
@@ -149,18 +152,27 @@ fn hostile() -> Vec<(&'static str, Dialect, Vec<u8>)> {
         all.push(("brackets", dialect, filled(&head, "[", "]}")));
         let text = format!("{head}{{\"role\":\"user\",\"content\":\"");
         all.push(("escapes", dialect, filled(&text, "\\u00e9", "9\"}]}")));
-        let calls = match dialect {
-            Dialect::Chat => format!("{head}{{\"role\":\"assistant\",\"tool_calls\":["),
-            Dialect::Messages => format!("{head}{{\"role\":\"assistant\",\"content\":["),
-            _ => head.clone(),
-        };
-        let call = match dialect {
-            Dialect::Chat => "{\"id\":\"a\",\"type\":\"function\",\"function\":{\"name\":\"f\",\"arguments\":\"{}\"}},",
-            Dialect::Messages => "{\"type\":\"tool_use\",\"id\":\"a\",\"name\":\"f\",\"input\":{}},",
-            _ => "{\"type\":\"function_call\",\"call_id\":\"a\",\"name\":\"f\",\"arguments\":\"{}\"},",
-        };
-        let end = if dialect == Dialect::Responses { "]}" } else { "]}]}" };
-        all.push(("calls of one id", dialect, filled(&calls, call, end)));
+        let many = call_of(dialect).replace("\"a\"", &format!("\"{}\"", "a".repeat(60)));
+        let (calls, end) = calls_of(dialect, &head);
+        all.push(("as many calls as may be", dialect, filled(&calls, &many, end)));
+        all.push(("calls of one id", dialect, filled(&calls, call_of(dialect), end)));
     }
     all
+}
+
+/// What calls stand in, and what closes it.
+fn calls_of(dialect: Dialect, head: &str) -> (String, &'static str) {
+    match dialect {
+        Dialect::Chat => (format!("{head}{{\"role\":\"assistant\",\"tool_calls\":["), "]}]}"),
+        Dialect::Messages => (format!("{head}{{\"role\":\"assistant\",\"content\":["), "]}]}"),
+        _ => (head.to_owned(), "]}"),
+    }
+}
+
+fn call_of(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::Chat => "{\"id\":\"a\",\"type\":\"function\",\"function\":{\"name\":\"f\",\"arguments\":\"{}\"}},",
+        Dialect::Messages => "{\"type\":\"tool_use\",\"id\":\"a\",\"name\":\"f\",\"input\":{}},",
+        _ => "{\"type\":\"function_call\",\"call_id\":\"a\",\"name\":\"f\",\"arguments\":\"{}\"},",
+    }
 }

@@ -11,7 +11,7 @@ use crate::gateway::plan::Step;
 use crate::gateway::provider::pool::{Picked, Quirk};
 use crate::gateway::settings::{Target, ToolCallIds};
 use crate::wire::canon::{Conversation, Loss, Tool, WriteFor};
-use crate::wire::chat::{Fitted, Misfit, fit, fit_body};
+use crate::wire::chat::{Misfit, fit, fit_body};
 use crate::wire::dialect::Dialect;
 use crate::wire::request::{Need, Rewrite, Rewritten, rewrite, rewrite_fields};
 use crate::wire::seals::{SealHash, Stripped, strip, strip_conversation};
