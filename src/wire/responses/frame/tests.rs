@@ -149,17 +149,3 @@ fn whole_answers_that_fail_or_only_begin_are_told() {
         read_whole(body.as_bytes()).expect_err(body);
     }
 }
-
-/// The figure in the module's contract: a common delta costs at most 2 µs.
-#[test]
-#[ignore = "a measurement: cargo test --release delta_costs -- --ignored --nocapture"]
-fn delta_costs() {
-    let data = r#"{"type":"response.output_text.delta","sequence_number":41,"item_id":"msg_67ccd2bf17f0819081ff3bb2cf6508e6","output_index":0,"content_index":0,"delta":" word","logprobs":[],"obfuscation":"aBcDeFgHiJ"}"#;
-    let frame = frame(data);
-    let mut reader = FrameReader::default();
-    let begun = std::time::Instant::now();
-    for _ in 0..1_000_000 {
-        std::hint::black_box(reader.read(std::hint::black_box(&frame)).expect("an event"));
-    }
-    println!("{} ns a frame", begun.elapsed().as_nanos() / 1_000_000);
-}
