@@ -287,6 +287,19 @@ fn switch_thinking_off(fields: &mut [(String, Box<RawValue>)]) -> bool {
 pub struct SealWatch {
     /// Pieces of a signature (messages).
     pieces: String,
+    /// Words of which a frame of this dialect with a seal has one. Made once: to make them costs
+    /// more than to look for them in a frame, by a profile.
+    marks: Option<(Dialect, Vec<memchr::memmem::Finder<'static>>)>,
+}
+
+/// Words of which a frame of this dialect with a seal has one.
+const fn marks(dialect: Dialect) -> &'static [&'static str] {
+    match dialect {
+        Dialect::Chat => &["reasoning_details"],
+        Dialect::Messages => &["signature_delta", "redacted_thinking"],
+        Dialect::Responses => &["encrypted_content"],
+        Dialect::Completions | Dialect::Embeddings | Dialect::CountTokens => &[],
+    }
 }
 
 impl SealWatch {
@@ -294,13 +307,20 @@ impl SealWatch {
     pub fn frame(&mut self, dialect: Dialect, frame: &SseFrame) -> Option<SealHash> {
         match dialect {
             Dialect::Messages => self.message(&frame.data),
-            Dialect::Responses => {
-                memchr::memmem::find(&frame.data, b"encrypted_content")?;
-                item_done(&frame.data)
+            Dialect::Responses if self.is_marked(dialect, &frame.data) => item_done(&frame.data),
+            Dialect::Chat if self.is_marked(dialect, &frame.data) => {
+                chat::sealed_in_chunk(&frame.data).map(|seal| hash(&seal))
             }
-            Dialect::Chat => chat::sealed_in_chunk(&frame.data).map(|seal| hash(&seal)),
-            Dialect::Completions | Dialect::Embeddings | Dialect::CountTokens => None,
+            _ => None,
         }
+    }
+
+    fn is_marked(&mut self, dialect: Dialect, data: &[u8]) -> bool {
+        if self.marks.as_ref().is_none_or(|(of, _)| *of != dialect) {
+            let marks = marks(dialect).iter().map(|mark| memchr::memmem::Finder::new(*mark)).collect();
+            self.marks = Some((dialect, marks));
+        }
+        self.marks.iter().flat_map(|(_, marks)| marks).any(|mark| mark.find(data).is_some())
     }
 
     fn message(&mut self, data: &[u8]) -> Option<SealHash> {
@@ -314,9 +334,7 @@ impl SealWatch {
         if !self.pieces.is_empty() && memchr::memmem::find(data, b"content_block_stop").is_some() {
             return Some(hash(&std::mem::take(&mut self.pieces)));
         }
-        if memchr::memmem::find(data, b"signature_delta").is_none()
-            && memchr::memmem::find(data, b"redacted_thinking").is_none()
-        {
+        if !self.is_marked(Dialect::Messages, data) {
             return None;
         }
         let frame: Frame<'_> = serde_json::from_slice(data).ok()?;
