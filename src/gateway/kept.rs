@@ -96,6 +96,12 @@ pub struct Made {
     pub native: bool,
 }
 
+impl Made {
+    fn of(kept: &Kept) -> Self {
+        Self { target: kept.target.clone(), maker: kept.maker, native: kept.native }
+    }
+}
+
 /// What is known of a response and of all before it.
 #[derive(Debug)]
 pub enum History {
@@ -105,8 +111,8 @@ pub enum History {
     Whole(Made, Chain),
     /// All of it together is larger than a body may be.
     TooLarge(Made),
-    /// It would be read, were there room for it.
-    NoRoom(Made),
+    /// It would be read, were there room for it; who made it, where there is room to see that.
+    NoRoom(Option<Made>),
 }
 
 /// The bounds that are in force.
@@ -190,40 +196,49 @@ impl Keep {
                 .bind(principal)
                 .bind(id)
                 .fetch_optional(store.pool());
-        let (sealed,) = tokio::time::timeout(READ_MAX, query).await.ok()?.ok()??;
+        let (sealed,) = within(query).await??;
         self.unseal(principal, id, sealed).map(Arc::new)
     }
 
     /// The conversation up to a response of this principal, as far as it is known. At most
     /// `bytes_max` of it are read, once and the same again for a request that holds them, out of
-    /// the room that `bodies` have.
+    /// the room that `bodies` have. Ends by itself within a few times five seconds. Cancel-safe.
     pub async fn history(&self, principal: &str, id: &str, bodies: &Arc<Bodies>, bytes_max: usize) -> History {
-        let mut links = self.waiting(principal, id);
-        let made = |kept: &Kept| Made { target: kept.target.clone(), maker: kept.maker, native: kept.native };
-        let last = match links.first() {
-            Some((last, _)) => made(last),
-            None => match self.get(principal, id).await {
-                Some(last) => made(&last),
-                None => return History::Unknown,
-            },
+        let fresh = self.waiting(principal, id);
+        let next = fresh.last().map_or(Some(id), |(oldest, _)| oldest.previous.as_deref());
+        let rows = match next {
+            Some(next) => within(self.rows(principal, next)).await,
+            None => Some(Vec::new()),
         };
-        let bytes: usize = links.iter().map(|(_, bytes)| bytes).sum();
-        let next = links.last().map_or(Some(id.to_owned()), |(oldest, _)| oldest.previous.clone());
+        let known = rows.as_ref().map_or(0, Vec::len) + fresh.len();
+        if known == 0 {
+            return History::Unknown;
+        }
+        let is_whole = next.is_none() || rows.as_ref().is_some_and(|rows| rows.last().is_some_and(Row::is_first));
+        let rows = rows.unwrap_or_default();
+        let bytes = fresh.iter().map(|(_, bytes)| *bytes).chain(rows.iter().map(|row| row.bytes));
+        let bytes = bytes.fold(0, usize::saturating_add);
         let mut room = bodies.room();
-        if bytes > bytes_max {
-            return History::TooLarge(last);
+        if !is_whole || bytes > bytes_max || !room.grow(bytes.saturating_mul(2)) {
+            let Some(last) = self.last(principal, id, &fresh, &rows, bodies).await else {
+                return History::NoRoom(None);
+            };
+            return match is_whole {
+                false => History::Part(last),
+                true if bytes > bytes_max => History::TooLarge(last),
+                true => History::NoRoom(Some(last)),
+            };
         }
-        if !room.grow(2 * bytes) {
-            return History::NoRoom(last);
-        }
-        if let Some(next) = next {
-            let read = self.read(principal, &next, bytes_max - bytes, &mut room);
-            match tokio::time::timeout(READ_MAX, read).await {
-                Ok(Ok(Read::All(older))) => links.extend(older.into_iter().map(|kept| (Arc::new(kept), 0))),
-                Ok(Ok(Read::TooLarge)) => return History::TooLarge(last),
-                Ok(Ok(Read::NoRoom)) => return History::NoRoom(last),
-                Ok(Ok(Read::Part) | Err(_)) | Err(_) => return History::Part(last),
-            }
+        let older = match next {
+            Some(next) => within(self.read(principal, next)).await.unwrap_or_default(),
+            None => Vec::new(),
+        };
+        let Some(last) = fresh.first().map(|(kept, _)| Made::of(kept)).or_else(|| older.first().map(Made::of)) else {
+            return History::Unknown;
+        };
+        // One that was removed in between leaves a gap.
+        if older.len() < rows.len() {
+            return History::Part(last);
         }
         let mut touched = self.touched.lock();
         if touched.len() < TOUCHED_MAX {
@@ -231,15 +246,33 @@ impl Keep {
         }
         drop(touched);
         let mut items = Vec::new();
-        for (link, _) in links.into_iter().rev() {
+        for link in older.into_iter().rev() {
             let output = output_items(&link.response);
-            match Arc::try_unwrap(link) {
-                Ok(link) => items.extend(link.input),
-                Err(link) => items.extend(link.input.iter().cloned()),
-            }
-            items.extend(output);
+            items.extend(link.input.into_iter().chain(output));
+        }
+        for (link, _) in fresh.iter().rev() {
+            items.extend(link.input.iter().cloned().chain(output_items(&link.response)));
         }
         History::Whole(last, Chain { items, _room: room })
+    }
+
+    /// Who made the newest of a conversation that is not read whole; `None`: there is no room to see.
+    async fn last(
+        &self,
+        principal: &str,
+        id: &str,
+        fresh: &[(Arc<Kept>, usize)],
+        rows: &[Row],
+        bodies: &Arc<Bodies>,
+    ) -> Option<Made> {
+        if let Some((last, _)) = fresh.first() {
+            return Some(Made::of(last));
+        }
+        let mut room = bodies.room();
+        if !room.grow(rows.first()?.bytes.saturating_mul(2)) {
+            return None;
+        }
+        self.get(principal, id).await.map(|last| Made::of(&last))
     }
 
     /// What of a conversation is not on the disk yet, newest first. Never longer than what waits.
@@ -257,22 +290,19 @@ impl Keep {
         links
     }
 
-    /// What of a conversation is on the disk, newest first.
-    async fn read(&self, principal: &str, id: &str, bytes_max: usize, room: &mut Room) -> Result<Read, sqlx::Error> {
-        let Some(store) = self.store.lock().clone() else { return Ok(Read::Part) };
+    /// The rows of a conversation, newest first, without what they hold.
+    async fn rows(&self, principal: &str, id: &str) -> Result<Vec<Row>, sqlx::Error> {
+        let Some(store) = self.store.lock().clone() else { return Ok(Vec::new()) };
         let sql = format!("{WALK} SELECT chain, bytes FROM walk ORDER BY depth");
         let rows: Vec<(Option<String>, i64)> =
             sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(principal).bind(id).fetch_all(store.pool()).await?;
-        if rows.last().is_none_or(|(chain, _)| chain.is_some()) {
-            return Ok(Read::Part);
-        }
-        let bytes = rows.iter().fold(0_u64, |sum, (_, bytes)| sum.saturating_add(u64::try_from(*bytes).unwrap_or(0)));
-        let Some(bytes) = usize::try_from(bytes).ok().filter(|bytes| *bytes <= bytes_max) else {
-            return Ok(Read::TooLarge);
-        };
-        if !room.grow(2 * bytes) {
-            return Ok(Read::NoRoom);
-        }
+        let row = |(chain, bytes)| Row { chain, bytes: usize::try_from(bytes).unwrap_or(usize::MAX) };
+        Ok(rows.into_iter().map(row).collect())
+    }
+
+    /// What of a conversation is on the disk, newest first, as far as it opens.
+    async fn read(&self, principal: &str, id: &str) -> Result<Vec<Kept>, sqlx::Error> {
+        let Some(store) = self.store.lock().clone() else { return Ok(Vec::new()) };
         let sql = format!(
             "{WALK} SELECT r.id, r.sealed FROM walk JOIN gateway_responses r ON r.principal = ?1 AND r.id = walk.id
              ORDER BY walk.depth"
@@ -281,13 +311,12 @@ impl Keep {
             .bind(principal)
             .bind(id)
             .fetch(store.pool());
-        let mut links = Vec::with_capacity(rows.len());
+        let mut links = Vec::new();
         while let Some((id, sealed)) = found.try_next().await? {
-            let Some(kept) = self.unseal(principal, &id, sealed) else { return Ok(Read::Part) };
+            let Some(kept) = self.unseal(principal, &id, sealed) else { break };
             links.push(kept);
         }
-        // One that was removed in between leaves a gap.
-        Ok(if links.len() == rows.len() { Read::All(links) } else { Read::Part })
+        Ok(links)
     }
 
     /// Forgets one; whether it was there.
@@ -409,12 +438,22 @@ impl Keep {
     }
 }
 
-/// What the disk has of a conversation.
-enum Read {
-    All(Vec<Kept>),
-    Part,
-    TooLarge,
-    NoRoom,
+/// One response on the disk.
+struct Row {
+    /// What it goes on from.
+    chain: Option<String>,
+    bytes: usize,
+}
+
+impl Row {
+    const fn is_first(&self) -> bool {
+        self.chain.is_none()
+    }
+}
+
+/// `None` where the database takes too long or fails: it does not know.
+async fn within<T>(read: impl Future<Output = Result<T, sqlx::Error>>) -> Option<T> {
+    tokio::time::timeout(READ_MAX, read).await.ok()?.ok()
 }
 
 /// The items of an answer as the bytes they came in.
@@ -505,7 +544,9 @@ mod tests {
             }
             let bodies = Bodies::new(6000);
             assert!(matches!(keep.history("me", "r2", &bodies, 1500).await, History::TooLarge(_)));
-            assert!(matches!(keep.history("me", "r2", &Bodies::new(3000), 4000).await, History::NoRoom(_)));
+            assert!(matches!(keep.history("me", "r2", &Bodies::new(3000), 4000).await, History::NoRoom(Some(_))));
+            let none = keep.history("me", "r2", &Bodies::new(100), 4000).await;
+            assert!(matches!(none, History::NoRoom(made) if made.is_none() == flushed), "nor is one row read");
             let whole = keep.history("me", "r2", &bodies, 4000).await;
             assert!(matches!(whole, History::Whole(..)) && bodies.held() > 4000, "{}", bodies.held());
             drop(whole);

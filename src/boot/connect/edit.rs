@@ -83,15 +83,19 @@ pub fn edit(format: Format, text: &str, changes: &[Change]) -> Result<(String, V
 
 /// What is to be written for a change, given what stands there: `None` nothing,
 /// `Some(None)` it goes.
+///
+/// # Errors
+/// Something stands there that must not, and is not ours to take out.
 #[expect(clippy::option_option, reason = "nothing to do, nothing there, and a value")]
-fn wanted<'a>(to: &'a To, stands: Option<&Value>) -> Option<Option<&'a Value>> {
-    match (to, stands) {
+fn wanted<'a>(change: &'a Change, stands: Option<&Value>) -> Result<Option<Option<&'a Value>>, Unfit> {
+    Ok(match (&change.to, stands) {
+        (To::Free(only, why), Some(stands)) if only != stands => return Err(Unfit::Form(change.name(), why)),
         (To::Put(value), Some(stands)) if stands == value => None,
         (To::Put(value), _) | (To::Default(value), None) => Some(Some(value)),
         (To::Default(_), Some(_)) | (To::Drop(_) | To::Free(..), None) => None,
         (To::Drop(Some(only)), Some(stands)) if only != stands => None,
         (To::Drop(_) | To::Free(..), Some(_)) => Some(None),
-    }
+    })
 }
 
 fn json(text: &str, changes: &[Change]) -> Result<(String, Vec<String>), Unfit> {
@@ -104,12 +108,7 @@ fn json(text: &str, changes: &[Change]) -> Result<(String, Vec<String>), Unfit> 
     for change in changes {
         let (last, parents) = change.path.split_last().expect("a path has a key");
         let stands = parents.iter().try_fold(&tree, |at, key| at.get(key)).and_then(|at| at.get(last));
-        if let (To::Free(only, why), Some(stands)) = (&change.to, stands)
-            && only != stands
-        {
-            return Err(Unfit::Form(change.name(), why));
-        }
-        let Some(to) = wanted(&change.to, stands) else { continue };
+        let Some(to) = wanted(change, stands)? else { continue };
         let mut at = &mut tree;
         for (depth, key) in parents.iter().enumerate() {
             let table = at.as_object_mut().ok_or_else(|| Unfit::NoTable(change.path[..depth].join(".")))?;
@@ -153,7 +152,7 @@ fn toml(text: &str, changes: &[Change]) -> Result<(String, Vec<String>), Unfit> 
             .and_then(|at| at.get(last))
             // Something that none of ours equals stands there all the same.
             .map(|item| plain(item).unwrap_or(Value::Null));
-        let Some(to) = wanted(&change.to, stands.as_ref()) else { continue };
+        let Some(to) = wanted(change, stands.as_ref())? else { continue };
         let mut at: &mut dyn TableLike = tree.as_table_mut();
         for (depth, key) in parents.iter().enumerate() {
             let fresh = || {
@@ -228,7 +227,7 @@ fn yaml(text: &str, changes: &[Change]) -> Result<(String, Vec<String>), Unfit> 
             }
         };
         let value = stands.as_ref().map(|(value, _)| Value::from(value.as_str()));
-        let Some(to) = wanted(&change.to, value.as_ref()) else { continue };
+        let Some(to) = wanted(change, value.as_ref())? else { continue };
         match (to, at) {
             (Some(value), Some(at)) => {
                 let comment = stands.map_or_else(String::new, |(_, comment)| comment);
@@ -313,6 +312,11 @@ mod tests {
         let free = [Change::at("env.T", To::Free("ours".into(), "it goes before the helper"))];
         assert!(edit(Format::Json, r#"{"env":{"T":"theirs"}}"#, &free).is_err());
         assert_eq!(twice(Format::Json, r#"{"env":{"T":"ours"}}"#, &free).1, ["env.T"]);
+        for (format, theirs) in [(Format::Toml, "T = \"theirs\"\n"), (Format::Yaml, "T: theirs\n")] {
+            let free = [Change::at("T", To::Free("ours".into(), "it goes before the helper"))];
+            assert!(matches!(edit(format, theirs, &free), Err(Unfit::Form(..))));
+            assert_eq!(twice(format, &theirs.replace("theirs", "ours"), &free).1, ["T"]);
+        }
     }
 
     #[test]

@@ -61,14 +61,8 @@ impl Walk {
     /// target was empty; then the first empty answer is the answer.
     pub(super) fn exhausted(mut self) {
         let all_empty = self.lost.iter().all(|lost| lost.resent || lost.failure.cause == Cause::Empty);
-        if let (true, Some(entries)) = (all_empty, self.first_empty.take()) {
-            for entry in entries {
-                match entry {
-                    // As for an answer that is good: a client that streams gets frames.
-                    Entry::Whole(body) => drop(self.whole(&body)),
-                    other => self.journal.append([other]),
-                }
-            }
+        let empty = self.first_empty.take().filter(|_| all_empty);
+        if empty.is_some_and(|entries| self.tell_empty(entries)) {
             let report = self.report(Outcome::Returned);
             if let Some(first) = self.open.record.attempts.first_mut() {
                 first.outcome = AttemptOutcome::Returned;
@@ -79,6 +73,19 @@ impl Walk {
         }
         let first = self.first_lost();
         self.failed(first);
+    }
+
+    /// An empty answer as it came; one that its client's stream cannot say is none (`false`).
+    fn tell_empty(&self, entries: Vec<Entry>) -> bool {
+        let mut is_told = true;
+        for entry in entries {
+            match entry {
+                // As for an answer that is good: a client that streams gets frames.
+                Entry::Whole(body) => is_told &= self.whole(&body),
+                other => self.journal.append([other]),
+            }
+        }
+        is_told
     }
 
     /// The first attempt that failed in a form that stood.

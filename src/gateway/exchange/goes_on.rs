@@ -54,19 +54,17 @@ pub(super) async fn go_on(
         }
         History::Unknown => (None, not_found(&id)),
         History::Part(made) => (Some(made), not_found(&id)),
-        History::TooLarge(made) => {
-            BoundHit(Bound::Body).emit(&gateway.metrics);
-            (Some(made), Observation::TooLarge { what: "body_bytes_max", limit: max as u64 })
-        }
+        History::TooLarge(made) => (Some(made), Observation::TooLarge { what: "body_bytes_max", limit: max as u64 }),
         History::NoRoom(made) => {
-            BoundHit(Bound::Bodies).emit(&gateway.metrics);
-            (Some(made), Observation::NoRoom { what: "bodies_bytes_max", limit: gateway.bodies.max() as u64 })
+            let refusal = Observation::NoRoom { what: "bodies_bytes_max", limit: gateway.bodies.max() as u64 };
+            let Some(made) = made else { return Err(refused(gateway, refusal)) };
+            (Some(made), refusal)
         }
     };
     match made {
         // Who made it has all of it.
         Some(made) if made.native => its_maker_first(request, made),
-        Some(_) => return Err(refusal),
+        Some(_) => return Err(refused(gateway, refusal)),
         // A key of ours may know it from another caller; a caller's own knows what is the caller's.
         None if settings.forwards_credentials() => {
             request.candidates.retain(|(target, _)| !matches!(target.provider.auth, Auth::Keys(_)));
@@ -78,7 +76,17 @@ pub(super) async fn go_on(
         request.only_natively = Some(PREVIOUS);
         return Ok(());
     }
-    Err(refusal)
+    Err(refused(gateway, refusal))
+}
+
+/// A bound that costs somebody an answer is counted.
+fn refused(gateway: &Gateway, refusal: Observation) -> Observation {
+    match refusal {
+        Observation::TooLarge { .. } => BoundHit(Bound::Body).emit(&gateway.metrics),
+        Observation::NoRoom { .. } => BoundHit(Bound::Bodies).emit(&gateway.metrics),
+        _ => {}
+    }
+    refusal
 }
 
 /// It needs nothing but the new words.
@@ -136,14 +144,16 @@ impl Walk {
         };
         if let Some(frame) = frames.iter().rev().find(ends) {
             self.terminal = Some(frame.data.clone());
-        } else if self.request.asked.flag("background") == Some(true) {
-            // The job goes on without us: it is found by its id from now on, whatever becomes of this stream.
-            let begins = |frame: &&SseFrame| {
-                frame.event.as_ref().is_some_and(|event| event == "response.created" || event == "response.queued")
-            };
-            if let Some(begun) = frames.iter().find(begins) {
-                self.keep_as(&begun.data);
-            }
+            return;
+        }
+        let begins = |frame: &&SseFrame| {
+            frame.event.as_ref().is_some_and(|event| event == "response.created" || event == "response.queued")
+        };
+        // The job goes on without us: it is found by its id from now on, whatever becomes of this stream.
+        if let Some(begun) = frames.iter().find(begins)
+            && self.request.asked.flag("background") == Some(true)
+        {
+            self.keep_as(&begun.data);
         }
     }
 
