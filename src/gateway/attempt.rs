@@ -436,8 +436,9 @@ impl Attempt {
             return Err(judge::error_frame(error));
         }
         self.done = facts.done;
-        if let Some(seal) = self.seals.frame(self.spec.dialect, &frame) {
-            self.seal(&[seal]);
+        let seals = self.seals.frame(self.spec.dialect, &frame);
+        if !seals.is_empty() {
+            self.seal(&seals);
         }
         self.note(&facts, now);
         self.take(frame, &facts)

@@ -303,15 +303,13 @@ const fn marks(dialect: Dialect) -> &'static [&'static str] {
 }
 
 impl SealWatch {
-    /// The seal that this frame completes.
-    pub fn frame(&mut self, dialect: Dialect, frame: &SseFrame) -> Option<SealHash> {
+    /// The seals that this frame completes: one at most, but for chat.
+    pub fn frame(&mut self, dialect: Dialect, frame: &SseFrame) -> Vec<SealHash> {
         match dialect {
-            Dialect::Messages => self.message(&frame.data),
-            Dialect::Responses if self.is_marked(dialect, &frame.data) => item_done(&frame.data),
-            Dialect::Chat if self.is_marked(dialect, &frame.data) => {
-                chat::sealed_in_chunk(&frame.data).map(|seal| hash(&seal))
-            }
-            _ => None,
+            Dialect::Messages => self.message(&frame.data).into_iter().collect(),
+            Dialect::Responses if self.is_marked(dialect, &frame.data) => item_done(&frame.data).into_iter().collect(),
+            Dialect::Chat if self.is_marked(dialect, &frame.data) => in_whole(dialect, &frame.data),
+            _ => Vec::new(),
         }
     }
 
@@ -377,7 +375,7 @@ pub fn in_whole(dialect: Dialect, body: &[u8]) -> Vec<SealHash> {
         output: Vec<Box<RawValue>>,
     }
     if dialect == Dialect::Chat {
-        return chat::sealed_in_whole(body).iter().map(|seal| hash(seal)).collect();
+        return chat::sealed_in(body).iter().map(|seal| hash(seal)).collect();
     }
     if !matches!(dialect, Dialect::Messages | Dialect::Responses) {
         return Vec::new();
@@ -443,7 +441,7 @@ mod tests {
         assert_eq!((removed, value["messages"][1].get("reasoning_details")), (2, Some(&json!([details[1]]))));
         let chunk = json!({"choices": [{"delta": {"reasoning_details": [details[0], details[2]]}}]});
         let frame = SseFrame { event: None, data: Bytes::from(chunk.to_string()) };
-        assert_eq!(SealWatch::default().frame(Dialect::Chat, &frame), Some(hash("s2")));
+        assert_eq!(SealWatch::default().frame(Dialect::Chat, &frame), [hash("s1"), hash("s2")]);
         let whole = json!({"choices": [{"message": {"reasoning_details": details}}]}).to_string();
         assert_eq!(in_whole(Dialect::Chat, whole.as_bytes()), [hash("s1"), hash("s2")]);
     }
@@ -597,16 +595,16 @@ mod tests {
         let mut watch = SealWatch::default();
         for piece in ["ab", "cd"] {
             let delta = json!({"type": "content_block_delta", "index": 0, "delta": {"type": "signature_delta", "signature": piece}});
-            assert_eq!(watch.frame(Dialect::Messages, &frame(delta)), None);
+            assert!(watch.frame(Dialect::Messages, &frame(delta)).is_empty());
         }
         let stop = json!({"type": "content_block_stop", "index": 0});
-        assert_eq!(watch.frame(Dialect::Messages, &frame(stop.clone())), Some(hash("abcd")));
-        assert_eq!(watch.frame(Dialect::Messages, &frame(stop)), None);
+        assert_eq!(watch.frame(Dialect::Messages, &frame(stop.clone())), [hash("abcd")]);
+        assert!(watch.frame(Dialect::Messages, &frame(stop)).is_empty());
         let redacted = json!({"type": "content_block_start", "index": 1, "content_block": {"type": "redacted_thinking", "data": "zz"}});
-        assert_eq!(watch.frame(Dialect::Messages, &frame(redacted)), Some(hash("zz")));
+        assert_eq!(watch.frame(Dialect::Messages, &frame(redacted)), [hash("zz")]);
         let item = json!({"type": "reasoning", "encrypted_content": "ee"});
         let done = json!({"type": "response.output_item.done", "item": item});
-        assert_eq!(watch.frame(Dialect::Responses, &frame(done)), Some(hash("ee")));
+        assert_eq!(watch.frame(Dialect::Responses, &frame(done)), [hash("ee")]);
         let whole = json!({"output": [item, {"type": "message"}]}).to_string();
         assert_eq!(in_whole(Dialect::Responses, whole.as_bytes()), [hash("ee")]);
     }

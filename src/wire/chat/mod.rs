@@ -30,7 +30,7 @@ pub use error::{ErrorBody, error_frame};
 pub use fit::{Fitted, Misfit, fit, fit_body};
 pub use models::{ModelEntry, model, model_list, read_model_list};
 pub use read::read_request;
-pub(super) use seal::{sealed_in_chunk, sealed_in_whole, strip_sealed};
+pub(super) use seal::{sealed_in, strip_sealed};
 pub use stream::ChunkReader;
 pub use whole::chunks_of_whole;
 pub use write::write_request;

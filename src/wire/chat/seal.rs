@@ -205,13 +205,8 @@ fn seal_of(entry: &RawValue) -> Option<String> {
     serde_json::from_str::<Sealed>(entry.get()).ok()?.seal()
 }
 
-/// The last seal of a chunk: a signature comes whole, behind its text.
-pub fn sealed_in_chunk(data: &[u8]) -> Option<String> {
-    sealed_in_whole(data).pop()
-}
-
-/// All seals of an answer or of a chunk.
-pub fn sealed_in_whole(body: &[u8]) -> Vec<String> {
+/// All seals of an answer or of a chunk: a signature comes whole, behind its text.
+pub fn sealed_in(body: &[u8]) -> Vec<String> {
     #[derive(Default, Deserialize)]
     struct Message {
         #[serde(default)]

@@ -145,7 +145,7 @@ fn told_to_clients(body: &[u8], line: &str) {
 
 /// A request, a stream or a whole answer that holds sealed reasoning.
 pub fn seals(bytes: &[u8]) {
-    for dialect in [Dialect::Messages, Dialect::Responses] {
+    for dialect in SPOKEN {
         let _ = in_whole(dialect, bytes);
         let mut watch = SealWatch::default();
         let (mut decoder, mut out) = (SseDecoder::new(1 << 20), Vec::new());
@@ -156,7 +156,7 @@ pub fn seals(bytes: &[u8]) {
     }
     let Ok(Fields(fields)) = serde_json::from_slice(bytes) else { return };
     let goes: [&dyn Fn(&SealHash) -> bool; 3] = [&|_| true, &|_| false, &|seal| seal[0] & 1 == 0];
-    for dialect in [Dialect::Messages, Dialect::CountTokens, Dialect::Responses] {
+    for dialect in [Dialect::Chat, Dialect::Messages, Dialect::CountTokens, Dialect::Responses] {
         for goes in goes {
             for all in [false, true] {
                 let Some(stripped) = strip(dialect, &fields, all, goes) else { continue };

@@ -1,9 +1,9 @@
 //! Errors as Anthropic's API writes them.
 //!
 //! Owns type and wording, on which agents act: they compact a conversation on
-//! "prompt is too long", stop on "blocked by content filtering policy", wait on `rate_limit_error` and `overloaded_error`, and
-//! ask a person on `authentication_error` and `billing_error`. Refuses to choose
-//! a status. Invariant: whatever a target said leaves as one error object of this
+//! "prompt is too long", stop on "blocked by content filtering policy", wait on
+//! `rate_limit_error` and `overloaded_error`, and ask a person on
+//! `authentication_error` and `billing_error`. Refuses to choose a status. Invariant: whatever a target said leaves as one error object of this
 //! dialect. Source: Claude docs, "Claude API errors".
 
 use crate::domain::failure::RefusalKind;

@@ -21,7 +21,7 @@ pub(super) struct Turns<'a> {
     pub messages: Vec<Message<'a>>,
     /// There are calls or results among the turns.
     pub has_calls: bool,
-    /// Calls are being answered, and no answer since the user last spoke holds
+    /// Calls are being answered, and the first answer since the user last spoke holds no
     /// reasoning that its maker would know again.
     pub is_loop_unsealed: bool,
 }
