@@ -16,7 +16,7 @@ const WORDS: usize = 500;
 const BODY_BYTES: usize = 32 << 20;
 
 /// Prints and returns microseconds of CPU a frame for each pair, and
-/// milliseconds for each hostile body.
+/// milliseconds for each hostile body, put in the dialect where that takes longest.
 pub fn run(quick: bool) -> Value {
     let mut out = Map::new();
     let chat = chat_stream();
@@ -32,25 +32,34 @@ pub fn run(quick: bool) -> Value {
     }
     if !quick {
         for (name, dialect, body) in hostile() {
-            let began = Instant::now();
-            let verdict = match Asked::parse(dialect, &body) {
-                Err(_) => "refused",
-                Ok(asked) => match read_request(dialect, asked.fields()) {
-                    Err(_) => "not understood",
-                    Ok((conversation, _)) => {
-                        for to in SPOKEN {
-                            let _ = black_box(write_request(to, &conversation, &whom()));
-                        }
-                        "written in all three"
-                    }
-                },
-            };
-            let ms = began.elapsed().as_secs_f64() * 1e3;
-            println!("{:>10}  {dialect}, 32 MiB of {name:<30} {ms:>10.0} ms  {verdict}", "hostile");
+            let (verdict, read, writes) = cost(dialect, &body);
+            // An attempt is put in one dialect.
+            let ms = read + writes.iter().copied().fold(0.0, f64::max);
+            println!(
+                "{:>10}  {dialect}, 32 MiB of {name:<30} {ms:>10.0} ms  {verdict} (read {read:.0} ms, written {writes:.0?} ms)",
+                "hostile"
+            );
             out.insert(format!("{dialect}, 32 MiB of {name}, ms"), json!(ms.round()));
         }
     }
     Value::Object(out)
+}
+
+/// What becomes of a body; milliseconds to parse and read it, and to write it in each dialect.
+fn cost(dialect: Dialect, body: &[u8]) -> (&'static str, f64, Vec<f64>) {
+    let began = Instant::now();
+    let ms = |began: Instant| began.elapsed().as_secs_f64() * 1e3;
+    let Ok(asked) = Asked::parse(dialect, body) else { return ("refused", ms(began), Vec::new()) };
+    let Ok((conversation, _)) = read_request(dialect, asked.fields()) else {
+        return ("not understood", ms(began), Vec::new());
+    };
+    let read = ms(began);
+    let write = |to: Dialect| {
+        let began = Instant::now();
+        let _ = black_box(write_request(to, &conversation, &whom()));
+        ms(began)
+    };
+    ("taken", read, SPOKEN.into_iter().map(write).collect())
 }
 
 fn whom() -> WriteFor<'static> {
@@ -140,7 +149,7 @@ fn hostile() -> Vec<(&'static str, Dialect, Vec<u8>)> {
         let blocks = format!("{head}{{\"role\":\"user\",\"content\":[");
         all.push(("short turns", dialect, filled(&head, turn, "]}")));
         // Below what is refused for its number of objects.
-        let padded = turn.replace("\"x\"", &format!("\"{}\"", "\\u00e9".repeat(17)));
+        let padded = turn.replace("\"x\"", &format!("\"{}\"", "\\u00e9".repeat(22)));
         all.push(("as many turns as may be", dialect, filled(&head, &padded, "]}")));
         all.push((
             "short parts",
@@ -152,7 +161,8 @@ fn hostile() -> Vec<(&'static str, Dialect, Vec<u8>)> {
         all.push(("brackets", dialect, filled(&head, "[", "]}")));
         let text = format!("{head}{{\"role\":\"user\",\"content\":\"");
         all.push(("escapes", dialect, filled(&text, "\\u00e9", "9\"}]}")));
-        let many = call_of(dialect).replace("\"a\"", &format!("\"{}\"", "a".repeat(60)));
+        let many = call_of(dialect)
+            .replace("\"a\"", &format!("\"{}\"", "a".repeat(if dialect == Dialect::Responses { 100 } else { 260 })));
         let (calls, end) = calls_of(dialect, &head);
         all.push(("as many calls as may be", dialect, filled(&calls, &many, end)));
         all.push(("calls of one id", dialect, filled(&calls, call_of(dialect), end)));
