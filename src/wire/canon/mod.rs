@@ -16,4 +16,5 @@ pub use conversation::{
 };
 pub use event::{Block, Delta, Event, ReplyContext};
 pub use json::Json;
+pub(in crate::wire) use loss::Losses;
 pub use loss::{Encoded, Loss, Unsayable, WriteFor};

@@ -1,56 +1,13 @@
-//! What got lost on the way, gathered within a bound.
+//! Places in a request, as losses name them.
 //!
-//! Owns the list of losses of one request or answer and the paths in it.
-//! Refuses payloads: only names and places are kept. Invariant: at most
-//! [`LOSSES_MAX`] are named, and that there were more is said.
+//! Owns their words. Refuses payloads: only names and places are told. Invariant: of a key
+//! that somebody else chose no more is told than a person reads.
 
-use crate::wire::canon::Loss;
+pub(super) use crate::wire::canon::Losses;
 use std::fmt;
 
-/// Losses named one by one; they go into a header.
-const LOSSES_MAX: usize = 32;
 /// Characters of a key that somebody else chose.
 const KEY_MAX: usize = 64;
-
-/// Losses in the order in which they were met, each once.
-#[derive(Debug, Default)]
-pub(super) struct Losses {
-    list: Vec<Loss>,
-    more: bool,
-}
-
-impl Losses {
-    pub(super) fn dropped(&mut self, what: impl fmt::Display) {
-        self.push(|| Loss::Dropped(what.to_string()));
-    }
-
-    pub(super) fn changed(&mut self, what: impl fmt::Display, how: &'static str) {
-        self.push(|| Loss::Changed(what.to_string(), how));
-    }
-
-    /// The text of a loss is made only where there is room for it.
-    fn push(&mut self, loss: impl FnOnce() -> Loss) {
-        if self.list.len() >= LOSSES_MAX {
-            self.more = true;
-            return;
-        }
-        let loss = loss();
-        if !self.list.contains(&loss) {
-            self.list.push(loss);
-        }
-    }
-
-    pub(super) fn list(&self) -> &[Loss] {
-        &self.list
-    }
-
-    pub(super) fn finish(mut self) -> Vec<Loss> {
-        if self.more {
-            self.list.push(Loss::Dropped("and more".to_owned()));
-        }
-        self.list
-    }
-}
 
 /// A place in a request; its text is made only when it is wanted.
 #[derive(Debug, Clone, Copy)]
@@ -88,21 +45,4 @@ fn write_key(f: &mut fmt::Formatter<'_>, key: &str) -> fmt::Result {
         write!(f, "{c}")?;
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn losses_are_named_once_and_not_without_end() {
-        let mut losses = Losses::default();
-        for place in 0..1000 {
-            losses.dropped(At::Field("messages").index(place / 2).key("x\ny"));
-        }
-        let list = losses.finish();
-        assert_eq!(list.len(), LOSSES_MAX + 1);
-        assert_eq!(list[1], Loss::Dropped("messages[1].xy".to_owned()));
-        assert_eq!(list.last(), Some(&Loss::Dropped("and more".to_owned())));
-    }
 }

@@ -129,7 +129,7 @@ impl Encoder {
     /// What this dialect has no place for, so far.
     #[must_use]
     pub fn losses(&self) -> &[Loss] {
-        self.losses.as_slice()
+        self.losses.list()
     }
 
     /// Appends the frames that an event makes. Nothing comes after [`end`](Self::end).

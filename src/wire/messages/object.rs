@@ -4,15 +4,12 @@
 //! takes it knows, what is left over it names. Refuses to build trees. Invariant:
 //! a value is looked at once for each level that is read, so reading is linear.
 
-use crate::wire::canon::Loss;
+pub(super) use crate::wire::canon::Losses;
 use crate::wire::request::{Invalid, bad};
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use std::fmt;
-
-/// Losses that are named one by one; behind them stands "and more".
-pub(super) const LOSSES_MAX: usize = 64;
 
 /// Characters of a client's own key that are quoted.
 const KEY_MAX: usize = 64;
@@ -43,36 +40,6 @@ pub(super) fn clip(key: &str) -> String {
 /// Says that the value at `path` has another shape than was `expected`.
 pub(super) fn wrong(path: &Path<'_>, expected: &str) -> Invalid {
     bad(&path.to_string(), &format!("must be {expected}"))
-}
-
-/// What was lost so far, a bounded number of it by name.
-#[derive(Debug, Default)]
-pub(super) struct Losses(Vec<Loss>);
-
-impl Losses {
-    pub(super) fn dropped(&mut self, what: impl fmt::Display) {
-        self.push(|| Loss::Dropped(what.to_string()));
-    }
-
-    pub(super) fn changed(&mut self, what: impl fmt::Display, how: &'static str) {
-        self.push(|| Loss::Changed(what.to_string(), how));
-    }
-
-    fn push(&mut self, loss: impl FnOnce() -> Loss) {
-        match self.0.len() {
-            LOSSES_MAX.. => {}
-            len if len == LOSSES_MAX - 1 => self.0.push(Loss::Dropped("and more".to_owned())),
-            _ => self.0.push(loss()),
-        }
-    }
-
-    pub(super) fn as_slice(&self) -> &[Loss] {
-        &self.0
-    }
-
-    pub(super) fn into_vec(self) -> Vec<Loss> {
-        self.0
-    }
 }
 
 /// An object's fields in their order.

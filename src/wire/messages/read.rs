@@ -62,7 +62,7 @@ pub fn read_request(fields: &[(String, Box<RawValue>)]) -> Result<(Conversation,
     if let Some(parts) = system.filter(|parts| !parts.is_empty()) {
         conversation.turns.insert(0, Turn { role: Role::System, name: None, parts });
     }
-    Ok((conversation, losses.into_vec()))
+    Ok((conversation, losses.finish()))
 }
 
 /// Whether a thread holds turns that are not in the body (beta `message-threads`).

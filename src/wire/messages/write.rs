@@ -103,7 +103,7 @@ pub fn write_request(conversation: &Conversation, target: &WriteFor<'_>) -> Resu
     };
     name_rest(conversation, &mut losses);
     let body = serde_json::to_vec(&body).expect("strings and JSON always serialize");
-    Ok(Encoded { body: Bytes::from(body), losses: losses.into_vec() })
+    Ok(Encoded { body: Bytes::from(body), losses: losses.finish() })
 }
 
 fn output_config<'a>(

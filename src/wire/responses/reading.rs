@@ -1,11 +1,11 @@
-//! JSON taken apart one level at a time, and what got lost on the way.
+//! JSON taken apart one level at a time.
 //!
-//! Owns the reading of objects, lists and words from their text, the places that
-//! refusals and losses name, and the bounded list of losses. Refuses to quote
+//! Owns the reading of objects, lists and words from their text, and the places that
+//! refusals and losses name. Refuses to quote
 //! values. Invariant: no value is parsed deeper than it is looked at, so reading
 //! is linear in the body.
 
-use crate::wire::canon::Loss;
+pub(super) use crate::wire::canon::Losses;
 use crate::wire::request::{Invalid, bad};
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
@@ -13,48 +13,8 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
 
-/// Losses named one by one; they go into a header.
-const LOSSES_MAX: usize = 32;
 /// Characters of a key that somebody else chose.
 const KEY_MAX: usize = 64;
-
-/// Losses in the order in which they were met, each once.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Losses {
-    list: Vec<Loss>,
-    more: bool,
-}
-
-impl Losses {
-    pub(super) fn dropped(&mut self, what: impl fmt::Display) {
-        self.push(|| Loss::Dropped(what.to_string()));
-    }
-
-    pub(super) fn changed(&mut self, what: impl fmt::Display, how: &'static str) {
-        self.push(|| Loss::Changed(what.to_string(), how));
-    }
-
-    /// The words of a loss are made only where there is room for it.
-    fn push(&mut self, loss: impl FnOnce() -> Loss) {
-        if self.list.len() < LOSSES_MAX {
-            let loss = loss();
-            if !self.list.contains(&loss) {
-                self.list.push(loss);
-            }
-        } else if !self.more {
-            self.more = true;
-            self.list.push(Loss::Dropped("and more".to_owned()));
-        }
-    }
-
-    pub(super) fn list(&self) -> &[Loss] {
-        &self.list
-    }
-
-    pub(super) fn finish(self) -> Vec<Loss> {
-        self.list
-    }
-}
 
 /// A place in a request; it is put into words only when it is named.
 #[derive(Debug, Clone, Copy)]
@@ -205,14 +165,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn losses_are_named_once_and_not_without_end() {
-        let mut losses = Losses::default();
-        for place in 0..1000 {
-            losses.dropped(At::Field("input").index(place / 2).key("x\ny"));
-        }
-        let list = losses.finish();
-        assert_eq!(list.len(), LOSSES_MAX + 1);
-        assert_eq!(list[1], Loss::Dropped("input[1].xy".to_owned()));
-        assert_eq!(list.last(), Some(&Loss::Dropped("and more".to_owned())));
+    fn a_place_is_told_without_what_breaks_a_line_and_not_at_any_length() {
+        let key = format!("x\ny{}", "z".repeat(1000));
+        let told = At::Field("input").index(1).key(&key).to_string();
+        assert_eq!(told, format!("input[1].xy{}", "z".repeat(KEY_MAX - 2)));
     }
 }
