@@ -339,23 +339,17 @@ fn only_notes(batch: &crate::gateway::journal::Batch) -> bool {
     batch.ending.is_none() && batch.entries.iter().all(|entry| matches!(entry, Entry::Note(_)))
 }
 
-/// An unstreamed answer byte for byte, or the assembled one; with the report in it.
+/// An unstreamed answer byte for byte, or the assembled one; with the report behind its last field.
 fn whole_body(whole: Option<Bytes>, assembler: Assembler, report: Option<serde_json::Value>) -> Bytes {
-    match (whole, report) {
-        (Some(body), None) => body,
-        (Some(body), Some(report)) => match serde_json::from_slice::<serde_json::Value>(&body) {
-            Ok(mut value) if value.is_object() => {
-                value["tautline"] = report;
-                Bytes::from(value.to_string())
-            }
-            _ => body,
-        },
-        (None, report) => {
-            let mut value = assembler.finish();
-            if let Some(report) = report {
-                value["tautline"] = report;
-            }
-            Bytes::from(value.to_string())
+    let body = whole.unwrap_or_else(|| Bytes::from(assembler.finish()));
+    let Some(report) = report else { return body };
+    let fields = body.trim_ascii_end().strip_suffix(b"}").map(<[u8]>::trim_ascii_end);
+    match fields {
+        // Neither empty nor anything but an object.
+        Some(fields) if fields.trim_ascii_start().starts_with(b"{") && !fields.ends_with(b"{") => {
+            let report = format!(",\"tautline\":{report}}}");
+            Bytes::from([fields, report.as_bytes()].concat())
         }
+        _ => body,
     }
 }

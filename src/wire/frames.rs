@@ -77,13 +77,13 @@ impl Assembler {
         }
     }
 
-    /// The whole answer.
+    /// The whole answer, as JSON text.
     #[must_use]
-    pub fn finish(self) -> Value {
+    pub fn finish(self) -> String {
         match self {
-            Self::Chat(assembler) => assembler.finish(),
+            Self::Chat(assembler) => assembler.finish().to_string(),
             Self::Messages(assembler) => assembler.finish(),
-            Self::Responses(assembler) => assembler.finish(),
+            Self::Responses(assembler) => assembler.finish().to_string(),
         }
     }
 }

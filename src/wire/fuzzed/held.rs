@@ -180,7 +180,7 @@ pub(super) fn read_ours(dialect: Dialect, frames: &[SseFrame]) -> Told {
     let mut again = Vec::new();
     SseDecoder::new(usize::MAX).push(&bytes, &mut again).expect("no bound");
     assert!(again == frames, "{dialect}: other frames were read than were written");
-    let whole = assembler.finish().to_string();
+    let whole = assembler.finish();
     let facts = read_whole(dialect, whole.as_bytes());
     assert!(matches!(facts, Ok(WholeFacts { error: None, .. })), "{dialect}: {facts:?}: {}", lossy(whole.as_bytes()));
     let events = decoded(dialect, frames).unwrap_or_else(|error| panic!("{dialect}: {error}"));

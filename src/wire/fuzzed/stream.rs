@@ -75,7 +75,7 @@ fn good(from: Dialect, frames: Vec<SseFrame>) -> Good {
         }
     }
     assert_failed(from, &tail);
-    let whole = assembler.finish().to_string();
+    let whole = assembler.finish();
     assert_growth("an assembled answer", bytes, whole.len());
     if good.finished && contents > 0 {
         let _ = read_whole(from, whole.as_bytes());

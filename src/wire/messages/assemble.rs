@@ -9,6 +9,9 @@
 
 use super::partial::mend;
 use crate::wire::sse::SseFrame;
+use crate::wire::strict;
+use serde::ser::{Serialize, SerializeMap as _, Serializer};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 /// Builds a message from its frames.
@@ -102,13 +105,53 @@ impl Assembler {
         }
     }
 
-    /// The whole answer.
+    /// The whole answer, as JSON text. What a call's input says is written as it came: a number in it may have more
+    /// digits than a parser keeps.
     #[must_use]
-    pub fn finish(self) -> Value {
-        let mut message = self.message;
+    pub fn finish(mut self) -> String {
+        // Keeps its place among the fields.
+        self.message.insert("content".to_owned(), Value::Null);
         let content = self.blocks.into_iter().map(Block::finish).collect();
-        message.insert("content".to_owned(), Value::Array(content));
-        Value::Object(message)
+        // Fails only where a key is no string.
+        serde_json::to_string(&Whole { message: self.message, content }).unwrap_or_default()
+    }
+}
+
+/// A message with its blocks' inputs beside them.
+struct Whole {
+    message: Map<String, Value>,
+    content: Vec<Finished>,
+}
+
+struct Finished {
+    fields: Map<String, Value>,
+    /// Instead of the field of this name.
+    input: Option<Box<RawValue>>,
+}
+
+impl Serialize for Whole {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for (key, value) in &self.message {
+            match key.as_str() {
+                "content" => map.serialize_entry(key, &self.content)?,
+                _ => map.serialize_entry(key, value)?,
+            }
+        }
+        map.end()
+    }
+}
+
+impl Serialize for Finished {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for (key, value) in &self.fields {
+            match &self.input {
+                Some(input) if key == "input" => map.serialize_entry(key, input)?,
+                _ => map.serialize_entry(key, value)?,
+            }
+        }
+        map.end()
     }
 }
 
@@ -143,13 +186,17 @@ impl Block {
     }
 
     /// Input that was cut is what can be read of it, as the packages have it.
-    fn finish(mut self) -> Value {
-        if !self.input.is_empty()
-            && let Some(input) = serde_json::from_str(&self.input).ok().or_else(|| mend(&self.input))
-        {
-            self.fields.insert("input".to_owned(), input);
+    fn finish(mut self) -> Finished {
+        let mut input = None;
+        if !self.input.is_empty() {
+            let said = strict::check(self.input.as_bytes()).is_ok();
+            let readable = if said { Some(Value::Null) } else { mend(&self.input) };
+            if let Some(readable) = readable {
+                self.fields.insert("input".to_owned(), readable);
+            }
+            input = said.then(|| RawValue::from_string(self.input).ok()).flatten();
         }
-        Value::Object(self.fields)
+        Finished { fields: self.fields, input }
     }
 }
 
@@ -164,7 +211,7 @@ mod tests {
         for event in events {
             assembler.push(&SseFrame { event: None, data: Bytes::from(event.to_string()) });
         }
-        assembler.finish()
+        serde_json::from_str(&assembler.finish()).expect("JSON")
     }
 
     fn delta(index: u64, delta: &Value) -> Value {
@@ -237,8 +284,22 @@ mod tests {
             super::super::FrameReader::default().read(&frame).expect("a frame");
             assembler.push(&frame);
         }
-        assert_eq!(assembler.finish(), whole);
+        assert_eq!(serde_json::from_str::<Value>(&assembler.finish()).expect("JSON"), whole);
         assert!(frames_of_whole(b"{}").is_empty());
         assert!(frames_of_whole(b"x").is_empty());
+    }
+
+    #[test]
+    fn the_numbers_of_an_input_keep_their_digits() {
+        let input = r#"{"wei": 1000000000000000000001, "price": 1.10,"ids":[18446744073709551617]}"#;
+        let whole = format!(
+            r#"{{"id":"msg_1","content":[{{"type":"tool_use","id":"t","name":"f","input":{input}}}],"stop_reason":"tool_use"}}"#
+        );
+        let mut assembler = Assembler::default();
+        for frame in frames_of_whole(whole.as_bytes()) {
+            assembler.push(&frame);
+        }
+        let again = assembler.finish();
+        assert!(again.contains(input), "{again}");
     }
 }

@@ -52,7 +52,7 @@ fn whole(frames: &[SseFrame]) -> Value {
     for frame in frames {
         assembler.push(frame);
     }
-    assembler.finish()
+    serde_json::from_str(&assembler.finish()).expect("JSON")
 }
 
 fn events(frames: &[SseFrame]) -> Vec<Event> {

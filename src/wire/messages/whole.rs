@@ -2,7 +2,22 @@
 
 use crate::wire::sse::SseFrame;
 use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
+
+/// The inputs of the calls in an answer as they were written: a tree keeps no more of a number than 64 bits.
+#[derive(Deserialize, Default)]
+struct Inputs<'a> {
+    #[serde(borrow)]
+    content: Vec<Input<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Input<'a> {
+    #[serde(borrow)]
+    input: Option<&'a RawValue>,
+}
 
 /// The frames that a stream of this answer would have had, each block's words in
 /// one piece. What is no whole answer gives nothing.
@@ -20,9 +35,12 @@ pub fn frames_of_whole(whole: &[u8]) -> Vec<SseFrame> {
     let usage = message.get("usage").filter(|usage| usage.is_object()).cloned();
     let usage = usage.unwrap_or_else(|| json!({"output_tokens": 0}));
     let mut frames = vec![frame("message_start", &json!({"type": "message_start", "message": message}))];
+    // Where a block is none, no input is found for any.
+    let inputs = serde_json::from_slice::<Inputs<'_>>(whole).unwrap_or_default().content;
     for (index, block) in content.into_iter().enumerate() {
         let Value::Object(block) = block else { continue };
-        block_frames(index, block, &mut frames);
+        let input = inputs.get(index).and_then(|block| block.input);
+        block_frames(index, block, input, &mut frames);
     }
     frames.push(frame("message_delta", &json!({"type": "message_delta", "delta": delta, "usage": usage})));
     frames.push(frame("message_stop", &json!({"type": "message_stop"})));
@@ -30,7 +48,7 @@ pub fn frames_of_whole(whole: &[u8]) -> Vec<SseFrame> {
 }
 
 /// What grows in pieces is taken out of the block's start.
-fn block_frames(index: usize, mut block: Map<String, Value>, frames: &mut Vec<SseFrame>) {
+fn block_frames(index: usize, mut block: Map<String, Value>, written: Option<&RawValue>, frames: &mut Vec<SseFrame>) {
     let mut deltas = Vec::new();
     // A text that is none stays where it is: no delta of text could bring it.
     let emptied = |block: &mut Map<String, Value>, field: &str, empty: Value| {
@@ -53,7 +71,7 @@ fn block_frames(index: usize, mut block: Map<String, Value>, frames: &mut Vec<Ss
         }
         Some("tool_use" | "server_tool_use") => {
             let input = emptied(&mut block, "input", json!({}));
-            let text = input.map(|input| input.to_string());
+            let text = input.map(|input| written.map_or_else(|| input.to_string(), |written| written.get().to_owned()));
             deltas.extend(text.map(|text| json!({"type": "input_json_delta", "partial_json": text})));
         }
         _ => {}

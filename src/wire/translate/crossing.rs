@@ -332,7 +332,7 @@ fn a_whole_answer_says_what_its_stream_said() {
             for frame in &encode(from, &events) {
                 assembler.push(frame);
             }
-            let whole = assembler.finish().to_string();
+            let whole = assembler.finish();
             let frames = Translator::new(from, to, context()).whole(whole.as_bytes()).expect("whole");
             assert_eq!(told(&decode(to, &frames)), told(&events), "seed {seed}: {from} to {to}: {whole}");
         }

@@ -57,7 +57,7 @@ fn whole(events: &[Event]) -> Value {
     for frame in encode(events).0 {
         assembler.push(&frame);
     }
-    assembler.finish()
+    serde_json::from_str(&assembler.finish()).expect("JSON")
 }
 
 fn open(block: u32, kind: Block) -> Event {
