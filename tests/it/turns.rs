@@ -46,14 +46,14 @@ async fn a_recovered_primary_is_not_shown_the_thinking_that_its_fallback_signed(
     let mut body = thinking(false);
     let (first, by, _) = turn(&house, Tongue::Messages, &body).await;
     assert_eq!((by.as_str(), &first["content"][0]["type"]), ("second", &json!("thinking")), "{first}");
-    for ask in ["and then?", "and after that?", "and last?"] {
+    for (asked, ask) in (1..).zip(["and then?", "and after that?", "and last?"]) {
         let turns = body["messages"].as_array_mut().expect("turns");
         turns.push(json!({"role": "assistant", "content": first["content"]}));
         turns.push(json!({"role": "user", "content": ask}));
         let (answer, by, warning) = turn(&house, Tongue::Messages, &body).await;
         assert_eq!(by, "first", "{answer}");
         assert!(warning.expect("a warning").contains("dropped reasoning of another provider"));
-        let record = house.newest_of(1).await;
+        let record = house.newest_of(1 + asked).await;
         assert_eq!((record.outcome.as_str(), record.attempts.len()), ("ok", 1), "it was never sent");
     }
     // Its own maker gets it back whole.
