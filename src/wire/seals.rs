@@ -374,6 +374,14 @@ pub fn in_whole(dialect: Dialect, body: &[u8]) -> Vec<SealHash> {
         #[serde(default)]
         output: Vec<Box<RawValue>>,
     }
+    // Most have none, and are not read again for that.
+    let marks: &[&str] = match dialect {
+        Dialect::Messages => &["signature", "redacted_thinking"],
+        _ => marks(dialect),
+    };
+    if !marks.iter().any(|mark| memchr::memmem::find(body, mark.as_bytes()).is_some()) {
+        return Vec::new();
+    }
     if dialect == Dialect::Chat {
         return chat::sealed_in(body).iter().map(|seal| hash(seal)).collect();
     }

@@ -106,8 +106,10 @@ impl Walk {
             // A good answer may say that it was the last one for a while.
             self.gateway.memory.cool(&step.target, key, Cause::RateLimited, Some(wait), Instant::now());
         }
-        let maker = Maker::of(&step.target.provider, picked);
-        self.gateway.makers.remember(&std::mem::take(&mut tally.seals), maker);
+        let seals = std::mem::take(&mut tally.seals);
+        if !seals.is_empty() {
+            self.gateway.makers.remember(&seals, Maker::of(&step.target.provider, picked));
+        }
         // An answer that is not streamed has its head still to come.
         for loss in std::mem::take(&mut tally.losses).into_iter().take(WARNINGS_MAX) {
             self.warn_of(format!("{loss} of the answer"));
@@ -171,7 +173,7 @@ impl Walk {
                         let detail = "the answer cannot be made into a stream".to_owned();
                         return Err(boxed(classify(&attempt.evidence(Observation::Garbled { detail }))));
                     }
-                    self.terminal = Some(body);
+                    self.note_whole(body);
                 }
                 Event::Ended(good) => return Ok(good),
                 Event::Failed(interrupted) => {

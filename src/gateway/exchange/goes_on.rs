@@ -157,6 +157,13 @@ impl Walk {
         }
     }
 
+    /// [`Self::note_terminal`] of an answer that came whole.
+    pub(super) fn note_whole(&mut self, body: Bytes) {
+        if self.request.asked.dialect == Dialect::Responses {
+            self.terminal = Some(body);
+        }
+    }
+
     /// Keeps the answer, unless the client said that it must not be.
     pub(super) fn keep(&mut self) {
         if let Some(body) = self.terminal.take() {

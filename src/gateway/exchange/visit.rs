@@ -285,9 +285,10 @@ impl Walk {
         all: bool,
     ) -> Option<Stripped> {
         let asked = &self.request.asked;
-        let maker = Maker::of(&step.target.provider, picked);
+        // Most requests have no seal.
+        let maker = std::cell::LazyCell::new(|| Maker::of(&step.target.provider, picked));
         strip(asked.dialect, expanded.unwrap_or_else(|| asked.fields()), all, &|seal| {
-            self.gateway.makers.is_anothers(seal, maker)
+            self.gateway.makers.is_anothers(seal, *maker)
         })
     }
 
