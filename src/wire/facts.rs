@@ -28,6 +28,7 @@ pub(super) fn broken_off(reason: &str) -> Option<ErrorFields> {
 
 /// What one frame told.
 #[derive(Debug, Clone, Default, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, not a state")]
 pub struct FrameFacts {
     /// Deltas with content: text, reasoning, tool call, refusal or audio.
     pub contents: u32,
@@ -44,6 +45,8 @@ pub struct FrameFacts {
     pub done: bool,
     /// Says only that the target is alive (`ping`, `response.in_progress`).
     pub repeat: bool,
+    /// It was looked at, and brings no sealed reasoning (chat).
+    pub unsealed: bool,
     /// `sequence_number` (responses).
     pub sequence: Option<u64>,
     pub error: Option<ErrorFields>,

@@ -13,6 +13,9 @@ use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use std::fmt;
 use std::ops::Range;
 
+/// The field that sealed reasoning comes in.
+const DETAILS: &[u8] = b"reasoning_details";
+
 /// Reads a `data:` payload.
 ///
 /// # Errors
@@ -38,7 +41,8 @@ pub(super) fn read_with_text(payload: &[u8]) -> Result<(FrameFacts, Option<Range
                 let start = text.as_ptr() as usize - payload.as_ptr() as usize;
                 start..start + text.len()
             });
-            Ok((FrameFacts { usage, usage_only, ..facts }, text))
+            let unsealed = memchr::memmem::find(payload, DETAILS).is_none();
+            Ok((FrameFacts { usage, usage_only, unsealed, ..facts }, text))
         }
         None if usage.is_some() => Ok((FrameFacts { usage, usage_only: true, ..FrameFacts::default() }, None)),
         None => Err("a frame has neither choices, usage nor error".to_owned()),

@@ -41,6 +41,7 @@ impl ChunkReader {
         let (facts, text) = read_with_text(payload)?;
         // One choice with one text that is an answer, and nothing else that would be told.
         let alone = facts.choices.is_one()
+            && facts.unsealed
             && (facts.contents, facts.answers) == (1, 1)
             && facts.finished.is_empty()
             && facts.usage.is_none()
