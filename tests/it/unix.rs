@@ -67,7 +67,7 @@ async fn a_unix_socket_is_near_and_is_replaced_and_removed() {
     std::fs::remove_file(&socket).expect("it was killed");
     // A file that is no socket is nobody's to remove.
     folder.write("gateway.sock", "a letter");
-    let said = folder.spawn(&[], &["up"], [0, 0]).await.err().expect("it is refused");
+    let said = folder.spawn(&elsewhere, &["up"], [0, 0]).await.err().expect("it is refused");
     assert!(said.contains("gateway.listen_unix"), "{said}");
     assert_eq!(std::fs::read_to_string(&socket).expect("still there"), "a letter");
 }
