@@ -55,6 +55,50 @@ closed_enum! {
 }
 
 closed_enum! {
+    /// How an answer that broke off was carried on.
+    Strategy {
+        /// The answer so far was given as the beginning of the successor's own.
+        Prefill => "prefill",
+        /// The successor was asked to repeat the last words.
+        Anchored => "anchored",
+        /// It started over, and said the same.
+        Realigned => "realigned",
+        /// No word was shown yet, reasoning only: the answer begins with the successor.
+        Afresh => "afresh",
+    }
+}
+
+closed_enum! {
+    /// How a successor's words fitted.
+    SeamFit {
+        Exact => "exact",
+        /// In other case, spaces, quotes, or another Unicode form.
+        Normalised => "normalised",
+        /// A repeat of another part than was asked for.
+        Overlap => "overlap",
+        Realigned => "realigned",
+        /// They did not, and none of them was shown.
+        None => "none",
+    }
+}
+
+/// Where an attempt's words join those of the one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seam {
+    pub strategy: Strategy,
+    pub seam: SeamFit,
+    /// Characters that said again what was delivered.
+    pub repeated: u64,
+    /// Characters held until the place was found.
+    pub held: u64,
+    /// Characters left out before the repeat.
+    pub dropped: u64,
+    /// From the moment the failure was known to the first new words, milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub silence_ms: Option<u64>,
+}
+
+closed_enum! {
     /// What a client thought of an answer.
     Verdict {
         Good => "good",
@@ -204,6 +248,9 @@ pub struct AttemptRecord {
     pub key: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub upstream_request_id: Option<String>,
+    /// Of an attempt that carried an answer on, or tried to.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub seam: Option<Seam>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
@@ -236,6 +283,9 @@ pub struct Billed {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub cost_usd: Option<f64>,
 }
+
+/// Begins the annotation that says why a broken answer ends there.
+pub const NOT_CARRIED_ON: &str = "not carried on: ";
 
 /// The label of "no failure" in `cause`, `phase` and `side`.
 pub const NONE: &str = "none";

@@ -7,12 +7,13 @@
 
 mod judge;
 mod request;
+mod told;
 
 pub use judge::{TargetAnswer, clock, for_its_user, unquoted, upstream_request_id};
 pub use request::{AttemptSpec, Credential, Passing, forwardable, outgoing, passing};
+pub use told::{EmptyAnswer, Event, Good, Interrupted, Tally};
 
-use crate::domain::failure::{Evidence, Failure, Observation, classify};
-use crate::domain::usage::Usage;
+use crate::domain::failure::{Evidence, Observation, classify};
 use crate::gateway::events::Bound;
 use crate::gateway::journal::Entry;
 use crate::gateway::provider::pace::{Fired, Pace};
@@ -46,96 +47,6 @@ const REFUSAL_BYTES_MAX: usize = 64 << 10;
 /// Read without a pause before what is there is handed on.
 const BATCH_BYTES: usize = 64 << 10;
 
-/// What an attempt tells.
-#[derive(Debug)]
-pub enum Event {
-    /// Frames for the journal; `gap`: since the content before them.
-    Frames {
-        frames: Vec<SseFrame>,
-        gap: Option<Duration>,
-    },
-    /// Headers that the provider means for the user whose credential it got.
-    ForItsUser(Vec<(http::HeaderName, http::HeaderValue)>),
-    /// An unstreamed answer.
-    Whole(Bytes),
-    Ended(Good),
-    Failed(Box<Interrupted>),
-}
-
-/// A good end.
-#[derive(Debug, Clone, Default)]
-pub struct Good {
-    pub finishes: Vec<Finish>,
-}
-
-/// A failed end.
-#[derive(Debug)]
-pub struct Interrupted {
-    pub failure: Failure,
-    /// The target's own refusal, as it came.
-    pub answer: Option<TargetAnswer>,
-    /// An empty answer, in case every target is empty.
-    pub empty: Option<EmptyAnswer>,
-    /// The named bound that was hit.
-    pub bound: Option<Bound>,
-    /// The refusal names `stream` or `stream_options`, which may be ours.
-    pub names_streaming: Option<&'static str>,
-    /// The refusal is about sealed reasoning of an earlier turn.
-    pub names_seal: bool,
-    /// The target does not know the response that the request goes on from.
-    pub names_previous: bool,
-    pub retry_after: Option<Duration>,
-}
-
-/// An answer that ended well and says nothing.
-#[derive(Debug)]
-pub struct EmptyAnswer {
-    pub entries: Vec<Entry>,
-    /// How many of the last were not handed out.
-    pub unsent: usize,
-    pub finishes: Vec<Finish>,
-}
-
-impl Interrupted {
-    /// A failure that no words of the target belong to.
-    #[must_use]
-    pub const fn without_answer(failure: Failure) -> Self {
-        Self {
-            failure,
-            answer: None,
-            empty: None,
-            bound: None,
-            names_streaming: None,
-            names_seal: false,
-            names_previous: false,
-            retry_after: None,
-        }
-    }
-}
-
-/// What was counted so far; shared, so that a dropped attempt can still be told.
-#[derive(Debug, Default, Clone)]
-#[expect(clippy::struct_excessive_bools, reason = "independent facts, not a state")]
-pub struct Tally {
-    pub connected: bool,
-    /// The target has the whole request.
-    pub sent: bool,
-    pub headers_seen: bool,
-    /// The dialect's own end came.
-    pub finished: bool,
-    pub bytes: u64,
-    pub contents: u64,
-    pub first_token: Option<Duration>,
-    pub usage: Option<Usage>,
-    pub upstream_request_id: Option<String>,
-    /// What it sealed, at most `SEALS_MAX`.
-    pub seals: Vec<SealHash>,
-    /// What of the answer the client's dialect could not say.
-    pub losses: Vec<String>,
-    /// The key has nothing left at this target for so long.
-    pub exhausted_for: Option<Duration>,
-}
-
 /// An attempt under way.
 pub struct Attempt {
     spec: AttemptSpec,
@@ -152,6 +63,8 @@ pub struct Attempt {
     reader: FrameReader,
     /// Where the client speaks another dialect.
     translator: Option<Box<Translator>>,
+    /// Why the words do not join.
+    unjoined: Option<&'static str>,
     seals: SealWatch,
     /// Signs of life before the first content.
     repeats: usize,
@@ -194,7 +107,13 @@ impl Attempt {
         let reader = FrameReader::new(spec.dialect);
         let translator = spec.translation.take().map(|translation| {
             let (client, context) = *translation;
-            Box::new(Translator::new(spec.dialect, client, context))
+            Box::new(match spec.goes_on.take() {
+                None => Translator::new(spec.dialect, client, context),
+                Some(goes_on) => {
+                    let (transcript, join) = *goes_on;
+                    Translator::continuing(spec.dialect, client, context, &transcript, join)
+                }
+            })
         });
         Self {
             pace: Pace::new(spec.limits, spec.finish_grace, accepted, now),
@@ -210,6 +129,7 @@ impl Attempt {
             armed: None,
             reader,
             translator,
+            unjoined: None,
             seals: SealWatch::default(),
             repeats: 0,
             frames: Vec::new(),
@@ -464,7 +384,10 @@ impl Attempt {
         let before = self.frames.len();
         match &mut self.translator {
             Some(translator) => {
-                translator.push(&frame, &mut self.frames).map_err(|detail| Observation::Garbled { detail })?;
+                let pushed = translator.push(&frame, &mut self.frames);
+                self.tally.lock().how = translator.how();
+                self.unjoined = translator.unjoined();
+                pushed.map_err(|detail| Observation::Garbled { detail })?;
             }
             None if frame.data == "[DONE]" || (facts.usage_only && self.spec.swallow_usage) => {}
             None => self.frames.push(frame),
@@ -612,7 +535,13 @@ impl Attempt {
                 tally.contents = 1;
                 tally.first_token = Some(now - self.began);
                 drop(tally);
-                match translator.map(|translator| translator.whole(&body)) {
+                let told = translator.map(|mut translator| {
+                    let told = translator.whole(&body);
+                    self.tally.lock().how = translator.how();
+                    self.unjoined = translator.unjoined();
+                    told
+                });
+                match told {
                     None => self.events.push_back(Event::Whole(Bytes::from(body))),
                     Some(Ok(frames)) => self.events.push_back(Event::Frames { frames, gap: None }),
                     Some(Err(detail)) => return self.fail(Observation::Garbled { detail }),
@@ -624,7 +553,7 @@ impl Attempt {
                 if let Some(Event::Failed(interrupted)) = self.events.back_mut()
                     && let Some(empty) = &mut interrupted.empty
                 {
-                    let frames = translator.map(|translator| translator.whole(&body).unwrap_or_default());
+                    let frames = translator.map(|mut translator| translator.whole(&body).unwrap_or_default());
                     empty.entries = match frames {
                         Some(frames) => frames.into_iter().map(Entry::Frame).collect(),
                         None => vec![Entry::Whole(Bytes::from(body))],
@@ -645,6 +574,7 @@ impl Attempt {
         interrupted.names_streaming = read.names_streaming;
         interrupted.names_seal = read.names_seal;
         interrupted.names_previous = read.names_previous;
+        interrupted.names_prefill = read.names_prefill;
         interrupted.retry_after = read.retry_after;
         self.events.push_back(Event::Failed(Box::new(interrupted)));
         if complete {
@@ -657,6 +587,7 @@ impl Attempt {
         let mut interrupted = Interrupted::without_answer(classify(&self.evidence(observation.clone())));
         interrupted.answer = judge::answer_in_stream(&observation);
         interrupted.bound = self.bound_hit;
+        interrupted.unjoined = self.unjoined;
         if let Observation::ErrorFrame { retry_after_ms, .. } = observation {
             interrupted.retry_after = retry_after_ms.map(Duration::from_millis);
         }

@@ -7,7 +7,7 @@
 use crate::domain::deadline::Clock;
 use crate::domain::failure::{Cause, Failure, Phase, Side, closed_enum};
 use crate::domain::ids::{ProviderName, RouteName, TargetName};
-use crate::domain::record::{AttemptOutcome, Purpose, Record, Verdict};
+use crate::domain::record::{AttemptOutcome, Purpose, Record, SeamFit, Strategy, Verdict};
 use crate::domain::task::{Task, TaskReason};
 use crate::domain::usage::Usage;
 use crate::gateway::settings::{LimitInForce, Target};
@@ -126,6 +126,8 @@ struct Exchanges {
     overhead: Histograms<0>,
     tasks: Counters<2>,
     fallbacks: Counters<4>,
+    continuations: Counters<2>,
+    silences: Histograms<1>,
     translations: Counters<2>,
     keepalives: Counters<0>,
     feedback: Counters<3>,
@@ -243,6 +245,19 @@ impl Exchanges {
                 "fallbacks_total",
                 "Moves from one target to the next, by why.",
                 ["from", "to", "cause", "phase"],
+            ),
+            continuations: Counters::new(
+                scope,
+                "continuations_total",
+                "Attempts that carried on a broken answer, or tried to, by how they were asked and how the words fitted.",
+                ["strategy", "seam"],
+            ),
+            silences: Histograms::new(
+                scope,
+                "continuation_silence_seconds",
+                "From the moment a break was known to the next new words.",
+                ["strategy"],
+                &GAPS,
             ),
             translations: Counters::new(
                 scope,
@@ -463,6 +478,22 @@ pub struct FellBack<'a> {
 impl FellBack<'_> {
     pub fn emit(&self, metrics: &Metrics) {
         metrics.exchanges.fallbacks.one([self.from, self.to, &self.failure.cause, &self.failure.phase]);
+    }
+}
+
+/// An attempt carried on an answer that had broken off, or tried to.
+pub struct Continued {
+    pub strategy: Strategy,
+    pub fit: SeamFit,
+    pub silence_ms: Option<u64>,
+}
+
+impl Continued {
+    pub fn emit(&self, metrics: &Metrics) {
+        metrics.exchanges.continuations.one([&self.strategy, &self.fit]);
+        if let Some(silence) = self.silence_ms {
+            metrics.exchanges.silences.observe([&self.strategy], Duration::from_millis(silence));
+        }
     }
 }
 

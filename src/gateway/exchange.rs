@@ -3,10 +3,11 @@
 //! The only place that starts attempts. Owns the walk along the itinerary:
 //! which target is next, when the same one is tried again, what is waited for,
 //! when it ends. Refuses sockets of the client (`relay` reads the journal).
-//! Invariants: a driver borrows nothing from a session; nothing is tried again
-//! once something was shown; it settles once.
+//! Invariants: a driver borrows nothing from a session; once something was shown
+//! it is only ever carried on; it settles once.
 
 mod carry;
+mod carry_on;
 mod ending;
 mod goes_on;
 mod visit;
@@ -150,6 +151,7 @@ pub async fn begin(gateway: &Arc<Gateway>, admitted: Admitted, mut open: Open) -
         open,
         journal: journal.clone(),
         lost: Vec::new(),
+        broken: None,
         first_empty: None,
         terminal: None,
         answered_by: None,
@@ -197,6 +199,8 @@ struct Walk {
     open: Open,
     journal: Journal,
     lost: Vec<Lost>,
+    /// An answer that broke off with words shown.
+    broken: Option<carry_on::Broken>,
     /// The first empty answer, in case every target is empty.
     first_empty: Option<Vec<Entry>>,
     /// The frame or body with the whole response (responses).

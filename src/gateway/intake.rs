@@ -412,6 +412,7 @@ impl OnDemand {
             capabilities: Capabilities::Unknown,
             price,
             params: Params::default(),
+            prefill: None,
             stream_upstream: true,
             max_output_tokens: None,
             deadlines: Deadlines::default(),

@@ -183,6 +183,15 @@ impl Journal {
         self.0.lock().shown
     }
 
+    /// All frames so far. `None`: some were dropped for room.
+    #[must_use]
+    pub fn frames(&self) -> Option<Vec<SseFrame>> {
+        let inner = self.0.lock();
+        let entries = (inner.base == 0).then(|| inner.entries_from(0))?;
+        let frame = |entry| if let Entry::Frame(frame) = entry { Some(frame) } else { None };
+        Some(entries.into_iter().filter_map(frame).collect())
+    }
+
     /// What headers would say now.
     pub fn set_head(&self, change: impl FnOnce(&mut HeadFacts)) {
         change(&mut self.0.lock().head);

@@ -12,7 +12,9 @@ pub use error::{Verdicts, error_answer, fixed_answer, told_in_stream};
 use crate::domain::deadline::{Clock, LimitSource};
 use crate::domain::failure::{Evidence, Failure, Observation, Phase, StallPoint, classify};
 use crate::domain::ids::{ExchangeId, Principal, RouteName, TargetName};
-use crate::domain::record::{AttemptOutcome, AttemptRecord, Billed, NONE, Outcome, Purpose, Record};
+use crate::domain::record::{
+    AttemptOutcome, AttemptRecord, Billed, NONE, NOT_CARRIED_ON, Outcome, Purpose, Record, Seam,
+};
 use crate::domain::task::{Task, TaskReason};
 use crate::domain::usage::Usage;
 use crate::gateway::attempt::Tally;
@@ -193,6 +195,7 @@ impl Open {
             purpose: begun.purpose,
             key: begun.key.map(|place| place + 1),
             upstream_request_id: None,
+            seam: None,
         };
         if let Some(to) = begun.translated_to {
             Translated { from: self.asker.dialect, to }.emit(&self.metrics);
@@ -221,6 +224,18 @@ impl Open {
         };
         self.begin_attempt(target, begun);
         self.end_attempt(AttemptOutcome::Failed, Some(failure));
+    }
+
+    /// Says why an answer that broke off ends there.
+    pub fn note_not_carried_on(&mut self, why: &str) {
+        self.record.annotations.push(format!("{NOT_CARRIED_ON}{why}"));
+    }
+
+    /// Says how the words of the attempt under way join.
+    pub fn note_seam(&mut self, seam: Seam) {
+        if let Some(flight) = &mut self.flight {
+            flight.record.seam = Some(seam);
+        }
     }
 
     /// The attempt under way ends.

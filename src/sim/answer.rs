@@ -217,17 +217,24 @@ fn said(asked: &Asked, choice: usize, script: &Script) -> Said {
     let prompt = spoken_to(asked, choice);
     match Walk::read(&prompt).step(asked.turns, &asked.tools) {
         Some(Step::Call(tool, arguments)) => return Said::Calls(vec![(tool, arguments)]),
-        Some(Step::Say(text)) => return Said::Words(text),
+        Some(Step::Say(text)) => {
+            let begun = asked.begun.as_ref();
+            let rest = begun.and_then(|begun| begun.go_on(script.successor, &prompt, &text));
+            return Said::Words(rest.unwrap_or(text));
+        }
         None => {}
     }
+    let goes_on = |whole: &str| asked.begun.as_ref()?.go_on(script.successor, &prompt, whole);
     if let Some(tool) = tool(asked, script) {
         let calls = (0..script.parallel).map(|call| (tool.clone(), text::tool_arguments(&prompt, call)));
         return Said::Calls(calls.collect());
     }
     if script.json || asked.json {
-        return Said::Words(text::json_answer(&prompt, script.tokens));
+        let whole = text::json_answer(&prompt, script.tokens);
+        return Said::Words(goes_on(&whole).unwrap_or(whole));
     }
-    Said::Pieces(text::answer(&prompt, script.tokens))
+    let pieces = text::answer(&prompt, script.tokens);
+    goes_on(&pieces.concat()).map_or(Said::Pieces(pieces), Said::Words)
 }
 
 /// The tool to be called, if the script or the request says that one is.

@@ -5,6 +5,7 @@
 //! that holds a person's words; messages of tool results only are skipped, and so
 //! are parts that an agent's harness wraps in `<system-reminder>`.
 
+use super::successor::Begun;
 use serde_json::Value;
 
 /// Choices of one answer at most.
@@ -52,6 +53,8 @@ pub(super) struct Asked {
     pub thinks: bool,
     /// Assistant turns with tool calls since the prompt.
     pub turns: usize,
+    /// The beginning of the answer, where the request brings one.
+    pub begun: Option<Begun>,
 }
 
 /// What one message means for the prompt.
@@ -59,14 +62,17 @@ enum Heard {
     Words(String),
     /// An assistant's turn with calls.
     Called,
+    /// An assistant's words.
+    Said(String),
     Other,
 }
 
 /// `POST /v1/chat/completions`.
 pub(super) fn chat(body: &Value) -> Asked {
-    let (prompt, turns) = prompt(list(&body["messages"]).iter().map(|message| match message["role"].as_str() {
+    let (prompt, turns, begun) = prompt(list(&body["messages"]).iter().map(|message| match message["role"].as_str() {
         Some("user") => user(&message["content"]),
         Some("assistant") if !list(&message["tool_calls"]).is_empty() => Heard::Called,
+        Some("assistant") => Heard::Said(words(&message["content"])),
         _ => Heard::Other,
     }));
     let choice = &body["tool_choice"];
@@ -79,6 +85,7 @@ pub(super) fn chat(body: &Value) -> Asked {
     Asked {
         prompts: vec![prompt],
         turns,
+        begun,
         choices: choices(body),
         tools: tools.collect(),
         forced: forced(choice, named, "required"),
@@ -102,7 +109,7 @@ pub(super) fn completions(body: &Value) -> Asked {
 
 /// `POST /v1/messages`.
 pub(super) fn messages(body: &Value) -> Asked {
-    let (prompt, turns) = prompt(list(&body["messages"]).iter().map(|message| {
+    let (prompt, turns, begun) = prompt(list(&body["messages"]).iter().map(|message| {
         let is = |kind: &str| list(&message["content"]).iter().any(|part| part["type"] == kind);
         match message["role"].as_str() {
             Some("user") => match user(&message["content"]) {
@@ -110,6 +117,7 @@ pub(super) fn messages(body: &Value) -> Asked {
                 heard => heard,
             },
             Some("assistant") if is("tool_use") => Heard::Called,
+            Some("assistant") => Heard::Said(words(&message["content"])),
             _ => Heard::Other,
         }
     }));
@@ -120,6 +128,7 @@ pub(super) fn messages(body: &Value) -> Asked {
     Asked {
         prompts: vec![prompt],
         turns,
+        begun,
         forced: forced(&choice["type"], named, "any"),
         json: json(&body["output_config"]["format"]) || json(&body["output_format"]),
         search: kind("web_search_"),
@@ -146,6 +155,7 @@ pub(super) fn responses(body: &Value, items: &[Value]) -> Asked {
         match item["type"].as_str() {
             None | Some("message") => match item["role"].as_str() {
                 Some("user") => heard.push(user(&item["content"])),
+                Some("assistant") => heard.push(Heard::Said(words(&item["content"]))),
                 _ => heard.push(Heard::Other),
             },
             // Calls side by side are one turn.
@@ -155,7 +165,7 @@ pub(super) fn responses(body: &Value, items: &[Value]) -> Asked {
             Some(_) => heard.push(Heard::Other),
         }
     }
-    let (prompt, turns) = prompt(heard.into_iter());
+    let (prompt, turns, begun) = prompt(heard.into_iter());
     let choice = &body["tool_choice"];
     // Tools come with items as well: `additional_tools`, and what a search for tools found.
     let offers = || [body].into_iter().chain(items).flat_map(|place| list(&place["tools"]));
@@ -164,6 +174,7 @@ pub(super) fn responses(body: &Value, items: &[Value]) -> Asked {
     Asked {
         prompts: vec![prompt],
         turns,
+        begun,
         forced: forced(choice, choice["name"].as_str(), "required"),
         json: json(&body["text"]["format"]),
         search: offers().any(|tool| text(&tool["type"]).starts_with("web_search")),
@@ -208,20 +219,36 @@ fn plain(body: &Value) -> Asked {
         search: false,
         thinks: true,
         turns: 0,
+        begun: None,
     }
 }
 
-/// The last words, and how many turns with calls came after them.
-fn prompt(messages: impl Iterator<Item = Heard>) -> (String, usize) {
-    let (mut prompt, mut turns) = (String::new(), 0);
+/// The last words, how many turns with calls came after them, and what was said last.
+fn prompt(messages: impl Iterator<Item = Heard>) -> (String, usize, Option<Begun>) {
+    let (mut prompt, mut turns, mut begun) = (String::new(), 0, None::<Begun>);
     for heard in messages {
         match heard {
-            Heard::Words(text) => (prompt, turns) = (text, 0),
-            Heard::Called => turns += 1,
+            // Words that ask for the rest of what was said are nobody's prompt.
+            Heard::Words(text) => {
+                begun = begun.take().and_then(|said| Begun::asked(&said.text, &text));
+                if begun.is_none() {
+                    (prompt, turns) = (text, 0);
+                }
+            }
+            Heard::Called => (turns, begun) = (turns + 1, None),
+            Heard::Said(text) => begun = Some(Begun { text, repeat: None }),
             Heard::Other => {}
         }
     }
-    (prompt, turns)
+    (prompt, turns, begun.filter(|begun| !begun.text.is_empty()))
+}
+
+/// What is written in a turn.
+fn words(content: &Value) -> String {
+    match content {
+        Value::String(text) => text.clone(),
+        parts => list(parts).iter().filter_map(|part| part["text"].as_str()).collect(),
+    }
 }
 
 fn user(content: &Value) -> Heard {

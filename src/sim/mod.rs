@@ -36,6 +36,7 @@ mod seen;
 mod server;
 mod stream;
 mod strict;
+mod successor;
 mod table;
 mod text;
 mod voice;

@@ -19,6 +19,7 @@ use super::responses::Responses;
 use super::route::Endpoint;
 use super::script::Script;
 use super::strict::{self, Versions};
+use super::successor::Successor;
 use super::voice::Voice;
 use serde_json::{Value, json};
 
@@ -168,6 +169,13 @@ impl Request<'_> {
     }
 
     fn compose(&self, asked: &ask::Asked) -> Result<Answer, Complaint> {
+        let is_last_turn = asked.begun.as_ref().is_some_and(|begun| begun.repeat.is_none());
+        if is_last_turn && self.script.successor == Successor::RefusesPrefill {
+            // As current Claude models say it.
+            return Err(Complaint::invalid(
+                "This model does not support assistant message prefill. The conversation must end with a user message.",
+            ));
+        }
         Answer::compose(asked, self.script, self.shared.signing(), self.id)
             .map_err(|error| Complaint::invalid(error.to_string()))
     }

@@ -6,6 +6,7 @@
 
 use super::answer::Finish;
 use super::fault::Fault;
+use super::successor::Successor;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -54,6 +55,8 @@ pub(super) struct Script {
     pub blanks: bool,
     /// `finish_reason: ""` instead of `null` in every chunk of content.
     pub reasons: bool,
+    /// How it goes on with an answer that a request brings the beginning of.
+    pub successor: Successor,
     /// A refusal quotes the prompt, as validators do.
     pub quote: bool,
     pub done: bool,
@@ -95,6 +98,7 @@ impl Default for Script {
             comments: false,
             blanks: false,
             reasons: false,
+            successor: Successor::Good,
             quote: false,
             done: true,
             plain: false,
@@ -150,6 +154,7 @@ impl Script {
             "comments" => put(&mut self.comments, switch(value)),
             "blanks" => put(&mut self.blanks, switch(value)),
             "reasons" => put(&mut self.reasons, switch(value)),
+            "successor" => put(&mut self.successor, successor(value)),
             "quote" => put(&mut self.quote, switch(value)),
             "done" => put(&mut self.done, switch(value)),
             "plain" => put(&mut self.plain, switch(value)),
@@ -202,6 +207,10 @@ fn finish(value: &str) -> Option<Finish> {
         "content_filter" => Some(Finish::Filter),
         _ => None,
     }
+}
+
+fn successor(value: &str) -> Option<Successor> {
+    Successor::ALL.iter().copied().find(|known| known.as_str() == value)
 }
 
 fn fault(value: &str) -> Option<Fault> {

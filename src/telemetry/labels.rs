@@ -3,7 +3,7 @@
 use crate::domain::deadline::{Clock, LimitKind, LimitSource};
 use crate::domain::failure::{Cause, Phase, Side};
 use crate::domain::ids::{ProviderName, RouteName, TargetName};
-use crate::domain::record::{AttemptOutcome, Outcome, Purpose, Verdict};
+use crate::domain::record::{AttemptOutcome, Outcome, Purpose, SeamFit, Strategy, Verdict};
 use crate::domain::task::{Task, TaskReason};
 
 /// Something whose values are few and known.
@@ -32,6 +32,8 @@ labels!(
     AttemptOutcome,
     Outcome,
     Purpose,
+    SeamFit,
+    Strategy,
     Verdict,
     Task,
     TaskReason

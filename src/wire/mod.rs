@@ -21,6 +21,7 @@ pub mod redact;
 pub mod refusal;
 pub mod request;
 pub mod responses;
+pub mod resume;
 pub mod seals;
 mod searches;
 pub mod sse;

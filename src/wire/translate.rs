@@ -6,6 +6,7 @@
 use super::canon::{Block, Conversation, Encoded, Event, Loss, ReplyContext, Unsayable, WriteFor};
 use super::dialect::Dialect;
 use super::request::Invalid;
+use super::resume::{How, Join, Transcript};
 use super::sse::SseFrame;
 use super::tool_names::{self, Back};
 use super::{chat, messages, responses};
@@ -57,6 +58,8 @@ pub struct Translator {
     from: From,
     to: To,
     names: Back,
+    /// Where the answer goes on from one that broke off.
+    join: Option<Box<Join>>,
     events: Vec<Event>,
 }
 
@@ -102,7 +105,45 @@ impl Translator {
                 unreachable!("only conversations are translated")
             }
         };
-        Self { from, to, names, events: Vec::new() }
+        Self { from, to, names, join: None, events: Vec::new() }
+    }
+
+    /// As [`Self::new`], for an answer that goes on where `transcript` broke off.
+    ///
+    /// # Panics
+    /// For what is no conversation; nobody asks for that.
+    #[must_use]
+    pub fn continuing(from: Dialect, to: Dialect, context: ReplyContext, transcript: &Transcript, join: Join) -> Self {
+        let mut translator = Self::new(from, to, context);
+        // The encoder says again what the client has, which nobody gets, and stands where the answer broke off.
+        let mut said = Vec::new();
+        for event in &transcript.events {
+            match &mut translator.to {
+                To::Chat(encoder) => encoder.push(event, &mut said),
+                To::Messages(encoder) => encoder.push(event, &mut said),
+                To::Responses(encoder) => encoder.push(event, &mut said),
+            }
+            said.clear();
+        }
+        match &mut translator.to {
+            To::Chat(encoder) => encoder.adopt(&transcript.identity),
+            To::Messages(encoder) => encoder.adopt(&transcript.identity),
+            To::Responses(encoder) => encoder.adopt(&transcript.identity),
+        }
+        translator.join = Some(Box::new(join));
+        translator
+    }
+
+    /// How the answer joined the one before. `None`: it began anew.
+    #[must_use]
+    pub fn how(&self) -> Option<How> {
+        self.join.as_ref().map(|join| join.how())
+    }
+
+    /// Why the words do not join the answer before.
+    #[must_use]
+    pub fn unjoined(&self) -> Option<&'static str> {
+        self.join.as_ref().and_then(|join| join.refused())
     }
 
     /// Takes a frame and appends what it becomes.
@@ -131,7 +172,7 @@ impl Translator {
     ///
     /// # Errors
     /// A sentence saying why it is not an answer of the target's dialect.
-    pub fn whole(mut self, body: &[u8]) -> Result<Vec<SseFrame>, String> {
+    pub fn whole(&mut self, body: &[u8]) -> Result<Vec<SseFrame>, String> {
         self.events = match &self.from {
             From::Chat(_) => chat::decode_whole(body)?,
             From::Messages(_) => messages::decode_whole(body)?,
@@ -154,7 +195,18 @@ impl Translator {
     }
 
     fn write(&mut self, out: &mut Vec<SseFrame>) -> Result<(), String> {
-        for mut event in self.events.drain(..) {
+        let events = match &mut self.join {
+            None => &mut self.events,
+            Some(join) => {
+                let mut joined = Vec::new();
+                for event in self.events.drain(..) {
+                    join.push(event, &mut joined)?;
+                }
+                self.events = joined;
+                &mut self.events
+            }
+        };
+        for mut event in events.drain(..) {
             if let Event::Open { kind: Block::Call { name, .. }, .. } = &mut event {
                 self.names.restore(name);
             }

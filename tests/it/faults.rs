@@ -107,14 +107,38 @@ fn late() -> Vec<Fault> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_breaks_in_its_middle_is_carried_on_to_its_whole_text() {
+    let house = house_of_faults(12).await;
+    let late: Vec<Fault> = late().into_iter().filter(|fault| !is_final(*fault)).collect();
+    assert!(late.len() >= 10, "{late:?}");
+    join_all(late.iter().map(async |fault| {
+        let mut response = within(fault.as_str(), house.post(&chat(&format!("{fault}+"), true))).await;
+        let text = within(fault.as_str(), whole_text(&mut response, true)).await;
+        assert_eq!(text, answer_text(PROMPT, TOKENS), "{fault}");
+        let record = house.record_of(&response).await;
+        named(&record, expected(*fault, 12, true).expect("a late fault has a row"), *fault);
+        assert_eq!(record.outcome.as_str(), "ok_continued", "{fault}");
+        let last = record.attempts.last().expect("two at least");
+        assert_eq!((last.target.as_str(), last.purpose.as_str()), ("good", "continue"), "{fault}");
+        assert_eq!(last.seam.map(|seam| seam.seam.as_str()), Some("exact"), "{fault}");
+    }))
+    .await;
+}
+
+/// Whose break nobody may carry on: a call may have been run, or our own bound was hit.
+fn is_final(fault: Fault) -> bool {
+    matches!(fault, Fault::ToolCut | Fault::Endless)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cut_stream_ends_in_an_error_with_its_cause_and_never_in_done() {
     let house = house_of_faults(12).await;
     let late = late();
-    assert!(late.len() >= 10, "{late:?}");
-    // A good target stands behind, but something was shown: nothing is tried again.
     join_all(late.iter().map(async |fault| {
         let row = expected(*fault, 12, true).expect("a late fault has a row");
-        let mut response = within(fault.as_str(), house.post(&chat(&format!("{fault}+"), true))).await;
+        // Nobody stands behind, or nobody could carry it on.
+        let route = if is_final(*fault) { format!("{fault}+") } else { fault.to_string() };
+        let mut response = within(fault.as_str(), house.post(&chat(&route, true))).await;
         assert_eq!(response.status, 200, "{fault}");
         let streamed = within(fault.as_str(), response.stream_text()).await;
         assert!(!streamed.done, "{fault}: a cut answer never ends in [DONE]");
@@ -122,12 +146,15 @@ async fn a_cut_stream_ends_in_an_error_with_its_cause_and_never_in_done() {
         let message = error["message"].as_str().expect("a message");
         assert!(message.contains(fault.as_str()), "{fault}: the message names the target: {message}");
         if *fault != Fault::Endless {
-            assert_eq!(streamed.text, answer_text(PROMPT, 12), "{fault}: what came before is exact");
+            // The same target may have gone on with it for a while.
+            let (whole, least) = (answer_text(PROMPT, TOKENS), answer_text(PROMPT, 12));
+            let exact = streamed.text.starts_with(&least) && whole.starts_with(&streamed.text);
+            assert!(exact || *fault == Fault::ToolCut, "{fault}: {:?}", streamed.text);
         }
         let record = house.record_of(&response).await;
         named(&record, row, *fault);
         assert_eq!(record.outcome.as_str(), "cut", "{fault}");
-        assert_eq!(record.attempts.len(), 1, "{fault}");
+        assert!(record.attempts.len() == 1 || !is_final(*fault), "{fault}");
         assert_eq!(record.cause, row.cause.as_str());
     }))
     .await;

@@ -31,6 +31,7 @@ mod reach;
 mod readme;
 mod recall;
 mod reload;
+mod resume;
 mod routes;
 mod sdks;
 mod statuses;

@@ -3,7 +3,9 @@
 use super::evidence;
 use crate::domain::failure::{Cause, Fact, Verdict, sentence, verdict};
 use crate::domain::quantity::{bytes, duration, grouped, usd};
-use crate::domain::record::{AttemptOutcome, AttemptRecord, Outcome, Purpose, Record};
+use crate::domain::record::{
+    AttemptOutcome, AttemptRecord, NOT_CARRIED_ON, Outcome, Purpose, Record, Seam, SeamFit, Strategy,
+};
 use crate::domain::usage::Usage;
 
 /// The lines of the attempt at `place` (from 0); details are indented.
@@ -31,8 +33,36 @@ pub(super) fn tell(record: &Record, place: usize) -> Vec<String> {
     if let Some(tokens) = attempt.tokens {
         detail(format!("It used {}{}.", usage(tokens), cost(attempt.cost_usd)));
     }
+    if let Some(seam) = attempt.seam {
+        detail(joined(seam));
+    }
     detail(next(record, place, attempt));
     lines
+}
+
+/// How the words of a successor joined those before.
+fn joined(seam: Seam) -> String {
+    let asked = match seam.strategy {
+        Strategy::Prefill => "It was given the answer so far as the beginning of its own",
+        Strategy::Anchored => "It was asked to repeat the last words and go on",
+        Strategy::Realigned => "It was asked to go on, and started over",
+        Strategy::Afresh => "Only reasoning had been shown, so it was asked anew",
+    };
+    let fitted = match seam.seam {
+        SeamFit::Exact => "its words joined exactly",
+        SeamFit::Normalised => "the repeat was found in another form (case, spaces, quotes)",
+        SeamFit::Overlap => "it repeated another part than it was asked to, and the place was found",
+        SeamFit::Realigned => "it said the same up to the break, which was left out",
+        SeamFit::None => {
+            return format!("{asked}; none of its words were shown, since they did not join or never came.");
+        }
+    };
+    let mut text =
+        format!("{asked}; {fitted}: {} characters said again, {} left out before them", seam.repeated, seam.dropped);
+    if let Some(silence) = seam.silence_ms {
+        text = format!("{text}; the client heard nothing for {}", duration(silence));
+    }
+    text + "."
 }
 
 fn opening(record: &Record, place: usize, attempt: &AttemptRecord) -> String {
@@ -161,17 +191,25 @@ fn next(record: &Record, place: usize, attempt: &AttemptRecord) -> String {
     }
 }
 
-fn why_ended(record: &Record, cause: Cause) -> &'static str {
+fn why_ended(record: &Record, cause: Cause) -> String {
     let Verdict { no, person, .. } = verdict(cause, false);
-    match (record.outcome, cause) {
+    let kept = record.annotations.iter().find_map(|annotation| annotation.strip_prefix(NOT_CARRIED_ON));
+    if let Some(why) = kept {
+        return format!("since the answer could not be carried on: {why}");
+    }
+    let why = match (record.outcome, cause) {
         (_, Cause::ClientGone) => "since nobody was left to read an answer",
+        (Outcome::Cut, _) if record.attempts.iter().any(|attempt| attempt.seam.is_some()) => {
+            "since nobody of the plan could carry the answer on"
+        }
         (Outcome::Cut, _) => "since part of the answer had already been shown to the client",
         (_, Cause::OwnDeadlineTotal) => "since the time of the whole request was up",
         _ if person => "since a person has to decide",
         _ if no => "since another target could not have mended it",
         _ if tried_all(record) => "since the plan held no further target",
         _ => "although the plan held another target; no further attempt was allowed",
-    }
+    };
+    why.to_owned()
 }
 
 fn tried_all(record: &Record) -> bool {

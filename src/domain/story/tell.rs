@@ -315,6 +315,7 @@ mod tests {
             purpose,
             key: None,
             upstream_request_id: Some("req_42".to_owned()),
+            seam: None,
         }
     }
 

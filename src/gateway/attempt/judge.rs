@@ -65,6 +65,8 @@ pub struct ReadRefusal {
     pub names_streaming: Option<&'static str>,
     pub names_seal: bool,
     pub names_previous: bool,
+    /// It may be about the beginning of its own answer, where it was given one.
+    pub names_prefill: bool,
     pub retry_after: Option<Duration>,
 }
 
@@ -84,6 +86,7 @@ pub fn refusal(dialect: Dialect, upstream: &Upstream, body: &[u8], client_auth: 
         names_streaming,
         names_seal,
         names_previous,
+        names_prefill: matches!(upstream.status, 400 | 422),
         retry_after: read.retry_after_ms.map(Duration::from_millis),
         observation: Observation::Refused {
             kind,

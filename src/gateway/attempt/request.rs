@@ -5,6 +5,7 @@ use crate::gateway::provider::transport::Outgoing;
 use crate::gateway::settings::{self, ANTHROPIC_VERSION, Auth, Provider, Target};
 use crate::wire::canon::ReplyContext;
 use crate::wire::dialect::Dialect;
+use crate::wire::resume::{Join, Transcript};
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -69,6 +70,8 @@ pub struct AttemptSpec {
     pub dialect: Dialect,
     /// What the client speaks, where that is another dialect.
     pub translation: Option<Box<(Dialect, ReplyContext)>>,
+    /// The answer that this one goes on from, and how.
+    pub goes_on: Option<Box<(Arc<Transcript>, Join)>>,
     pub first_target: bool,
     /// The body was changed only where the contract allows.
     pub pristine: bool,

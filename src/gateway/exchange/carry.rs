@@ -87,14 +87,17 @@ impl Walk {
             self.journal.append(empty.entries.into_iter().skip(sent));
             outcome = Ok(Good { finishes: empty.finishes });
         }
+        self.note_seam(form, tally.lock().how);
         self.learn(step, picked, &mut tally.lock());
         AttemptSpan::close(&span, outcome.as_ref().err().map(|interrupted| &interrupted.failure));
         match &outcome {
             Ok(_) => self.open.end_attempt(AttemptOutcome::Ok, None),
             Err(interrupted) => {
                 let shut = interrupted.failure.cause == Cause::Shutdown;
-                let outcome = if shut { AttemptOutcome::Cancelled } else { AttemptOutcome::Failed };
-                self.open.end_attempt(outcome, Some(&interrupted.failure));
+                // Words that do not join are no failure of who wrote them.
+                let unjoined = interrupted.unjoined.is_some();
+                let outcome = if shut || unjoined { AttemptOutcome::Cancelled } else { AttemptOutcome::Failed };
+                self.open.end_attempt(outcome, Some(&interrupted.failure).filter(|_| !unjoined));
             }
         }
         outcome
@@ -127,7 +130,9 @@ impl Walk {
             output_bytes_max: bounds.output_bytes_max,
             streams: form.streams,
             dialect: form.dialect,
-            translation: (form.dialect != asked.dialect).then(|| Box::new((asked.dialect, self.reply_context()))),
+            translation: (form.dialect != asked.dialect || form.goes_on.is_some())
+                .then(|| Box::new((asked.dialect, self.reply_context()))),
+            goes_on: self.join(form).map(Box::new),
             swallow_usage: form.asks_usage && asked.stream && !asked.particulars.include_usage,
             choices: asked.particulars.n,
             first_target,
@@ -157,6 +162,7 @@ impl Walk {
                         let gaps = gaps.get_or_insert_with(|| gateway.metrics.gaps_of(&step.target.label));
                         GapSeen(gap).emit(gaps);
                     }
+                    self.heard_again();
                     self.note_terminal(&frames);
                     carried += frames.iter().map(|frame| frame.data.len()).sum::<usize>();
                     self.journal.append(frames.into_iter().map(Entry::Frame));

@@ -25,7 +25,11 @@ impl Walk {
         let target = self.open.last_target();
         let first = self.open.record.plan.steps.first().map(|step| step.target.as_str());
         let moved = target.is_some_and(|last| Some(last.as_str()) != first);
-        let outcome = if moved { Outcome::OkFallback } else { Outcome::Ok };
+        let outcome = match (&self.broken, moved) {
+            (Some(_), _) => Outcome::OkContinued,
+            (None, true) => Outcome::OkFallback,
+            (None, false) => Outcome::Ok,
+        };
         let report = self.report(outcome);
         self.finish(Ending::Complete { report }, outcome, 200, None);
     }
@@ -33,7 +37,8 @@ impl Walk {
     /// A verdict of "no", something shown, the budget, a shutdown: it ends here.
     pub(super) fn failed_by_last(self) {
         let last = self.lost.len().saturating_sub(1);
-        self.failed(last);
+        let told = self.broken.as_ref().map_or(last, |broken| broken.told);
+        self.failed(told);
     }
 
     /// It ended between two attempts: no target is to blame, none is named.
@@ -71,8 +76,9 @@ impl Walk {
             let failure = self.lost.swap_remove(first).failure;
             return self.finish(Ending::Complete { report }, Outcome::Returned, 200, Some(failure));
         }
-        let first = self.first_lost();
-        self.failed(first);
+        // What broke an answer off is told, not who could not carry it on.
+        let told = self.broken.as_ref().map_or_else(|| self.first_lost(), |broken| broken.told);
+        self.failed(told);
     }
 
     /// An empty answer as it came; one that its client's stream cannot say is none (`false`).

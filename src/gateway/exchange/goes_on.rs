@@ -198,7 +198,8 @@ impl Walk {
         if self.request.asked.dialect == Dialect::Responses {
             let vendor = step.target.provider.vendor;
             let keeps = vendor.keeps_responses || self.request.asked.flag("background") == Some(true);
-            let native = form.dialect == Dialect::Responses && keeps;
+            // A maker knows its own part alone, under an id of its own.
+            let native = form.dialect == Dialect::Responses && keeps && form.goes_on.is_none();
             let maker = Maker::of(&step.target.provider, picked);
             self.answered_by = Some((step.target.name.to_string(), maker, native));
         }

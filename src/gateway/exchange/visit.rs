@@ -1,5 +1,6 @@
 //! All attempts at one target: its keys, a repeat, a wait, a second form.
 
+use super::carry_on::GoesOn;
 use super::{Lost, Visit, Walk};
 use crate::domain::backoff::full_jitter;
 use crate::domain::failure::Observation;
@@ -46,6 +47,8 @@ pub(super) struct Form {
     pub rewritten: Rewritten,
     /// What translation could not carry over.
     pub losses: Vec<Loss>,
+    /// It asks for the rest of an answer that broke off.
+    pub goes_on: Option<GoesOn>,
 }
 
 /// What follows a lost attempt.
@@ -68,10 +71,14 @@ impl Walk {
             let picked = self
                 .key_of_history(step, &tried.keys)
                 .unwrap_or_else(|| self.gateway.memory.pick(&step.target, &tried.keys, Instant::now()));
-            let form = match self.form(step, picked, &tried) {
+            let mut form = match self.form(step, picked, &tried) {
                 Ok(form) => form,
                 Err(unsayable) => return self.unsayable(step, unsayable, purpose),
             };
+            self.ask_to_go_on(step, &mut form);
+            if form.goes_on.is_some() {
+                purpose = Purpose::Continue;
+            }
             let interrupted = match self.attempt(step, &form, picked, first_target, purpose, waited).await {
                 Ok(good) => return Visit::Good(good),
                 Err(interrupted) => interrupted,
@@ -97,36 +104,28 @@ impl Walk {
     }
 
     /// What may be done after this failure, at this target or elsewhere.
-    fn judge(&self, step: &Step, form: &Form, picked: Picked, interrupted: &Interrupted, tried: &mut Tried) -> Next {
-        let (now, memory, target) = (Instant::now(), &self.gateway.memory, &step.target);
-        let bounds = &self.settings.bounds;
+    fn judge(
+        &mut self,
+        step: &Step,
+        form: &Form,
+        picked: Picked,
+        interrupted: &Interrupted,
+        tried: &mut Tried,
+    ) -> Next {
         let cause = interrupted.failure.effective_cause();
-        if !self.journal.start_afresh() {
+        let broke_off = !self.journal.start_afresh();
+        if broke_off && let Err(why) = self.break_off(interrupted) {
+            self.open.note_not_carried_on(why);
             return Next::Over;
         }
-        if let Some(quirk) = self.ours(form, interrupted)
-            && tried.resent < 2
-        {
-            memory.learn(target, quirk, now);
-            tried.resent += 1;
+        if interrupted.unjoined.is_some() {
+            return Next::MoveOn;
+        }
+        if self.resends(step, form, picked, interrupted, tried) {
             return Next::Resend;
         }
-        if interrupted.names_seal && !tried.unsealed {
-            tried.unsealed = true;
-            let something_goes = if form.dialect == self.request.asked.dialect {
-                self.unsealed(step, picked, self.expanded(step, picked, tried.anew), true).is_some()
-            } else {
-                let read = self.request.conversation().ok();
-                read.is_some_and(|(conversation, _)| strip_conversation(conversation, true, &|_| true).is_some())
-            };
-            if something_goes {
-                return Next::Resend;
-            }
-        }
-        if interrupted.names_previous && !tried.anew && self.expanded(step, picked, true).is_some() {
-            tried.anew = true;
-            return Next::Resend;
-        }
+        let (now, memory, target) = (Instant::now(), &self.gateway.memory, &step.target);
+        let bounds = &self.settings.bounds;
         let of_the_key = matches!(cause, Cause::RateLimited | Cause::QuotaExhausted | Cause::Auth);
         if let (Picked::Key(key), true) = (picked, of_the_key) {
             memory.cool(target, key, cause, interrupted.retry_after, now);
@@ -155,6 +154,8 @@ impl Walk {
             tried.keys.clear();
             return Next::Again { wait };
         }
+        // One that broke in its middle may go on where it was (design.md, section 9).
+        let same = same || (broke_off && matches!(cause, Cause::Reset | Cause::EarlyEnd));
         if same && tried.repeats < bounds.same_target_retries {
             tried.repeats += 1;
             let wait = full_jitter(bounds.retry_base, RETRY_CAP, 0, fastrand::f64());
@@ -163,6 +164,38 @@ impl Walk {
             }
         }
         if fallback { Next::MoveOn } else { Next::Over }
+    }
+
+    /// Whether the same request goes out once more in another form of ours.
+    fn resends(&self, step: &Step, form: &Form, picked: Picked, interrupted: &Interrupted, tried: &mut Tried) -> bool {
+        if interrupted.names_prefill && form.goes_on.as_ref().is_some_and(GoesOn::is_prefill) {
+            self.gateway.memory.learn(&step.target, Quirk::Prefill, Instant::now());
+            return true;
+        }
+        if let Some(quirk) = self.ours(form, interrupted)
+            && tried.resent < 2
+        {
+            self.gateway.memory.learn(&step.target, quirk, Instant::now());
+            tried.resent += 1;
+            return true;
+        }
+        if interrupted.names_seal && !tried.unsealed {
+            tried.unsealed = true;
+            let something_goes = if form.dialect == self.request.asked.dialect {
+                self.unsealed(step, picked, self.expanded(step, picked, tried.anew), true).is_some()
+            } else {
+                let read = self.request.conversation().ok();
+                read.is_some_and(|(conversation, _)| strip_conversation(conversation, true, &|_| true).is_some())
+            };
+            if something_goes {
+                return true;
+            }
+        }
+        if interrupted.names_previous && !tried.anew && self.expanded(step, picked, true).is_some() {
+            tried.anew = true;
+            return true;
+        }
+        false
     }
 
     /// A refusal of `stream` or `stream_options` that the client did not ask for.
@@ -229,7 +262,7 @@ impl Walk {
                 (None, Some(fields)) => Rewritten { pristine: false, ..rewrite_fields(fields, &how) },
             };
             losses.extend(fitted.into_iter().flat_map(|fitted| of_messages(fitted.dropped)));
-            return Ok(Form { streams, asks_usage, dialect, rewritten, losses });
+            return Ok(Form { streams, asks_usage, dialect, rewritten, losses, goes_on: None });
         }
         self.translated(step, picked, tried, dialect, &how)
     }
@@ -272,7 +305,7 @@ impl Walk {
         if !(how.drop.is_empty() && how.rename.is_empty() && target.params.set.is_empty()) {
             rewritten = rewrite(&rewritten.body, how);
         }
-        Ok(Form { streams: how.stream, asks_usage: how.ask_usage, dialect, rewritten, losses })
+        Ok(Form { streams: how.stream, asks_usage: how.ask_usage, dialect, rewritten, losses, goes_on: None })
     }
 
     /// The request without reasoning that this target has not made, or, where it

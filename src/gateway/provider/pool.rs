@@ -42,6 +42,8 @@ struct Inner {
 pub enum Quirk {
     Stream,
     StreamOptions,
+    /// The beginning of its own answer, in the form that was declared.
+    Prefill,
 }
 
 /// Whose credential an attempt carries.

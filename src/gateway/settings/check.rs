@@ -12,6 +12,7 @@ use crate::domain::usage::Price;
 use crate::gateway::access::{Access, KeyHash};
 use crate::gateway::forwarded::TrustedProxies;
 use crate::wire::request::Need;
+use crate::wire::resume::Prefill;
 use ipnet::IpNet;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -63,6 +64,8 @@ pub struct Target {
     pub params: Params,
     /// Unstreamed requests are streamed upstream and assembled.
     pub stream_upstream: bool,
+    /// The form in which it takes the beginning of its answer; `None`: in none.
+    pub prefill: Option<Prefill>,
     pub deadlines: Deadlines,
     pub on_demand: bool,
 }
@@ -370,6 +373,7 @@ fn target(
             set: raw_target.params.set.clone().into_iter().collect(),
         },
         stream_upstream: stream_upstream(&key("upstream_streaming"), raw_target, faults),
+        prefill: prefill(&key("prefill"), raw_target, faults),
         deadlines,
         on_demand: false,
     })
@@ -382,6 +386,23 @@ fn stream_upstream(at: &str, raw_target: &RawTarget, faults: &mut Vec<Fault>) ->
         Some(other) => {
             faults.push(Fault::new(at, format!("\"{other}\" is not known"), "write \"auto\" or \"off\""));
             true
+        }
+    }
+}
+
+fn prefill(at: &str, raw_target: &RawTarget, faults: &mut Vec<Fault>) -> Option<Prefill> {
+    match raw_target.prefill.as_deref()? {
+        "anthropic" => Some(Prefill::Anthropic),
+        "prefix" => Some(Prefill::Prefix),
+        "continue_final" => Some(Prefill::ContinueFinal),
+        "trailing" => Some(Prefill::Trailing),
+        other => {
+            faults.push(Fault::new(
+                at,
+                format!("\"{other}\" is not known"),
+                "write \"anthropic\", \"prefix\", \"continue_final\" or \"trailing\", or leave it out",
+            ));
+            None
         }
     }
 }

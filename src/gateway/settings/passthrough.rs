@@ -92,6 +92,7 @@ fn as_target(provider: &Arc<Provider>) -> Target {
         price: None,
         params: Params::default(),
         stream_upstream: true,
+        prefill: None,
         deadlines: Deadlines::default(),
         on_demand: true,
     }

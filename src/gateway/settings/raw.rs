@@ -120,6 +120,7 @@ pub struct RawTarget {
     pub price: Option<RawPrice>,
     pub params: RawParams,
     pub upstream_streaming: Option<String>,
+    pub prefill: Option<String>,
     pub deadlines: RawDeadlines,
 }
 

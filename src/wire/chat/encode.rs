@@ -15,6 +15,7 @@ use super::seal::write_details;
 use crate::domain::usage::Usage;
 use crate::wire::canon::{Block, Citation, Delta, Event, Loss, Reasoning, ReplyContext, Seal};
 use crate::wire::facts::Finish;
+use crate::wire::resume::Identity;
 use crate::wire::sse::SseFrame;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,7 @@ const CITATIONS_MAX: usize = 1024;
 #[derive(Debug)]
 pub struct Encoder {
     context: ReplyContext,
+    id: String,
     /// Everything up to the delta, once the answer has begun.
     head: Vec<u8>,
     /// The client asked with `functions`: it reads `function_call`.
@@ -83,6 +85,7 @@ impl Encoder {
         let has = |name: &str| context.fields.iter().any(|(field, value)| field == name && value.text() != "null");
         Self {
             legacy: has("functions") && !has("tools"),
+            id: format!("chatcmpl-{}", context.id),
             context,
             head: Vec::new(),
             open: BTreeMap::new(),
@@ -142,7 +145,7 @@ impl Encoder {
 
     fn top(&self) -> Value {
         json!({
-            "id": format!("chatcmpl-{}", self.context.id),
+            "id": self.id,
             "object": "chat.completion.chunk",
             "created": self.context.created,
             "model": self.context.model,
@@ -156,11 +159,27 @@ impl Encoder {
         if let Some(model) = model.filter(|model| !model.is_empty()) {
             self.context.model.clone_from(model);
         }
+        self.write_head();
+        out.push(self.frame(&json!({"role": "assistant", "content": "", "refusal": null}), None));
+    }
+
+    fn write_head(&mut self) {
         self.head = self.top().to_string().into_bytes();
         // The closing brace makes room for the choices.
         self.head.pop();
         self.head.extend_from_slice(br#","choices":[{"index":0,"delta":"#);
-        out.push(self.frame(&json!({"role": "assistant", "content": "", "refusal": null}), None));
+    }
+
+    /// Goes on as an answer that began elsewhere: by its names, and without another role.
+    pub(in crate::wire) fn adopt(&mut self, names: &Identity) {
+        if let Some(id) = &names.id {
+            self.id.clone_from(id);
+        }
+        self.context.created = names.created.unwrap_or(self.context.created);
+        if let Some(model) = &names.model {
+            self.context.model.clone_from(model);
+        }
+        self.write_head();
     }
 
     fn frame<T: Serialize>(&self, delta: &T, finish: Option<&str>) -> SseFrame {

@@ -40,7 +40,7 @@ fn whole(from: Dialect, body: &[u8]) {
     for to in SPOKEN {
         for context in contexts(to) {
             let is_plain = context.fields.is_empty();
-            let translator = Translator::new(from, to, context);
+            let mut translator = Translator::new(from, to, context);
             // What cannot be decoded fails its attempt.
             let Ok(frames) = translator.whole(body) else { continue };
             assert_growth("a whole answer", body.len(), frames.iter().map(|frame| frame.data.len()).sum());

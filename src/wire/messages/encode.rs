@@ -15,6 +15,7 @@ use crate::domain::usage::Usage;
 use crate::wire::canon::{Block, Citation, Delta, Event, Loss, ReplyContext, Seal};
 use crate::wire::dialect::Dialect;
 use crate::wire::facts::Finish;
+use crate::wire::resume::Identity;
 use crate::wire::sse::SseFrame;
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -123,6 +124,16 @@ impl Encoder {
         match (self.seals, seal) {
             (Seals::Own, Seal::Signature(text) | Seal::Redacted(text)) => text.clone(),
             _ => seal::foreign(seal),
+        }
+    }
+
+    /// Goes on as an answer that began elsewhere, behind its last block's number.
+    pub(in crate::wire) fn adopt(&mut self, names: &Identity) {
+        self.begun = true;
+        let Some(last) = names.index else { return };
+        self.next_index = last + 1;
+        if let Some(current) = &mut self.current {
+            current.index = current.index.map(|_| last);
         }
     }
 

@@ -19,6 +19,7 @@ use super::write::{is_placed, write_citation};
 use crate::domain::usage::Usage;
 use crate::wire::canon::{Block, Citation, Delta, Event, Loss, ReplyContext};
 use crate::wire::facts::Finish;
+use crate::wire::resume::Identity;
 use crate::wire::sse::SseFrame;
 use bytes::Bytes;
 use item::{Item, ItemKind, Part, Status};
@@ -154,6 +155,18 @@ impl Encoder {
             json.key("response");
             reply.write(status, reason, output, usage.as_ref(), json);
         });
+    }
+
+    /// Goes on as an answer that began elsewhere: by its ids, behind its last event.
+    pub(in crate::wire) fn adopt(&mut self, names: &Identity) {
+        self.reply.adopt(names);
+        self.sequence = names.sequence.unwrap_or(self.sequence);
+        self.started = true;
+        for (place, item) in self.items.iter_mut().enumerate() {
+            if let Some(id) = names.items.get(&place) {
+                item.rename(id);
+            }
+        }
     }
 
     /// What could not be written so far.

@@ -14,13 +14,14 @@ pub struct Run {
 }
 
 /// Route, its targets, and how often a round asks it. Alerts want several losses.
-const ASKED: [(&str, &str, usize); 12] = [
+const ASKED: [(&str, &str, usize); 13] = [
     ("good", "good", 2),
     ("rescued", "dies\", \"good", 6),
     ("slow", "hangs\", \"good", 4),
     ("away", "gone\", \"good", 1),
     ("resets", "resets\", \"good", 1),
     ("cut", "cuts", 6),
+    ("carried", "cuts\", \"good", 1),
     ("quiet", "stalls", 1),
     ("login", "login", 3),
     ("unknown", "unknown", 1),

@@ -99,6 +99,17 @@ impl Item {
         Self { id, index: index as u64, kind, done: String::new() }
     }
 
+    /// Gives it the id that its client knows; one that ended already says it in its end, too.
+    pub(super) fn rename(&mut self, id: &str) {
+        if !self.done.is_empty()
+            && let Ok(mut done) = serde_json::from_str::<serde_json::Value>(&self.done)
+        {
+            done["id"] = id.into();
+            self.done = done.to_string();
+        }
+        id.clone_into(&mut self.id);
+    }
+
     pub(super) fn begin(&self, sequence: &mut u64, out: &mut Vec<SseFrame>) {
         emit(sequence, "response.output_item.added", out, |json| {
             json.number("output_index", self.index).key("item");

@@ -8,6 +8,7 @@ use super::super::json_out::JsonOut;
 use super::super::usage;
 use crate::domain::usage::Usage;
 use crate::wire::canon::{Json, ReplyContext};
+use crate::wire::resume::Identity;
 use serde_json::{Value, json};
 
 /// Fields of the request that are repeated, and what stands for those left out.
@@ -79,6 +80,16 @@ impl Reply {
             sources: includes("web_search_call.action.sources"),
             repeated: out.into_string(),
         }
+    }
+
+    pub(super) fn adopt(&mut self, names: &Identity) {
+        if let Some(id) = &names.id {
+            self.id.clone_from(id);
+        }
+        if let Some(model) = &names.model {
+            self.model.clone_from(model);
+        }
+        self.created = names.created.unwrap_or(self.created);
     }
 
     /// Writes the object as a value.
