@@ -215,16 +215,12 @@ fn spoken_to(asked: &Asked, choice: usize) -> String {
 
 fn said(asked: &Asked, choice: usize, script: &Script) -> Said {
     let prompt = spoken_to(asked, choice);
+    let goes_on = |whole: &str| asked.begun.as_ref()?.go_on(script.successor, &prompt, whole);
     match Walk::read(&prompt).step(asked.turns, &asked.tools) {
         Some(Step::Call(tool, arguments)) => return Said::Calls(vec![(tool, arguments)]),
-        Some(Step::Say(text)) => {
-            let begun = asked.begun.as_ref();
-            let rest = begun.and_then(|begun| begun.go_on(script.successor, &prompt, &text));
-            return Said::Words(rest.unwrap_or(text));
-        }
+        Some(Step::Say(text)) => return Said::Words(goes_on(&text).unwrap_or(text)),
         None => {}
     }
-    let goes_on = |whole: &str| asked.begun.as_ref()?.go_on(script.successor, &prompt, whole);
     if let Some(tool) = tool(asked, script) {
         let calls = (0..script.parallel).map(|call| (tool.clone(), text::tool_arguments(&prompt, call)));
         return Said::Calls(calls.collect());

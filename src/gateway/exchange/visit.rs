@@ -168,8 +168,10 @@ impl Walk {
 
     /// Whether the same request goes out once more in another form of ours.
     fn resends(&self, step: &Step, form: &Form, picked: Picked, interrupted: &Interrupted, tried: &mut Tried) -> bool {
-        if interrupted.names_prefill && form.goes_on.as_ref().is_some_and(GoesOn::is_prefill) {
+        // Bounded here, whatever the memory keeps.
+        if tried.resent < 2 && interrupted.names_prefill && form.goes_on.as_ref().is_some_and(GoesOn::is_prefill) {
             self.gateway.memory.learn(&step.target, Quirk::Prefill, Instant::now());
+            tried.resent += 1;
             return true;
         }
         if let Some(quirk) = self.ours(form, interrupted)
