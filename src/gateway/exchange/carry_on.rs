@@ -13,7 +13,7 @@ use crate::gateway::events::Continued;
 use crate::gateway::plan::Step;
 use crate::gateway::provider::pool::Quirk;
 use crate::wire::dialect::Dialect;
-use crate::wire::resume::{Continuing, Delivered, Fit, How, Join, Kind, Lost, Prefill, Seam, Transcript, continued};
+use crate::wire::resume::{Continuing, Delivered, Fit, How, Join, Kind, Prefill, Seam, Transcript, continued};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -34,21 +34,21 @@ pub(super) struct Broken {
 }
 
 impl Walk {
-    /// Takes note that the answer broke off. `Err`: nobody may carry it on.
-    pub(super) fn break_off(&mut self, interrupted: &Interrupted) -> Result<(), &'static str> {
+    /// Takes note that the answer broke off. `Err`: nobody may carry it on, and why, where its cause does not say so.
+    pub(super) fn break_off(&mut self, interrupted: &Interrupted) -> Result<(), Option<&'static str>> {
         let Verdict { no, person, .. } = verdict(interrupted.failure.effective_cause(), false);
         if no || person || interrupted.failure.cause == Cause::Shutdown {
-            return Err("its cause forbids it");
+            return Err(None);
         }
         let asked = &self.request.asked;
         if !matches!(asked.dialect, Dialect::Chat | Dialect::Messages | Dialect::Responses) {
-            return Err("answers of this dialect are not carried on");
+            return Err(Some("answers of this dialect are not carried on"));
         }
         if asked.particulars.n > 1 || asked.particulars.unstreamable || asked.flag("logprobs") == Some(true) {
-            return Err("several choices, sound and log-probabilities are not carried on");
+            return Err(Some("several choices, sound and log-probabilities are not carried on"));
         }
-        let frames = self.journal.frames().ok_or("its beginning is not held any more")?;
-        let transcript = Transcript::read(asked.dialect, frames.iter()).map_err(Lost::why)?;
+        let frames = self.journal.frames().ok_or(Some("its beginning is not held any more"))?;
+        let transcript = Transcript::read(asked.dialect, frames.iter()).map_err(|lost| Some(lost.why()))?;
         let anew = self.broken.as_ref().is_none_or(|broken| broken.transcript.text() != transcript.text());
         if anew {
             self.broken = Some(Broken {

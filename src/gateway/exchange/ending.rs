@@ -37,8 +37,7 @@ impl Walk {
     /// A verdict of "no", something shown, the budget, a shutdown: it ends here.
     pub(super) fn failed_by_last(self) {
         let last = self.lost.len().saturating_sub(1);
-        let told = self.broken.as_ref().map_or(last, |broken| broken.told);
-        self.failed(told);
+        self.failed(last);
     }
 
     /// It ended between two attempts: no target is to blame, none is named.

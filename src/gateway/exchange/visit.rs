@@ -115,7 +115,9 @@ impl Walk {
         let cause = interrupted.failure.effective_cause();
         let broke_off = !self.journal.start_afresh();
         if broke_off && let Err(why) = self.break_off(interrupted) {
-            self.open.note_not_carried_on(why);
+            if let Some(why) = why {
+                self.open.note_not_carried_on(why);
+            }
             return Next::Over;
         }
         if interrupted.unjoined.is_some() {

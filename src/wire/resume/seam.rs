@@ -84,6 +84,8 @@ pub struct Seam {
     before: Option<char>,
     held: String,
     held_chars: usize,
+    /// Whatever is waited for; one that starts over may put the same words into more spaces.
+    held_max: usize,
     said: Normal,
     /// Folded characters that say the delivered words again from their start.
     followed: usize,
@@ -112,6 +114,7 @@ impl Seam {
             delivered: normal,
             held: String::new(),
             held_chars: 0,
+            held_max: HELD_CHARS_MAX + 2 * delivered.chars().count(),
             said: Normal::default(),
             followed: 0,
             diverged: false,
@@ -139,7 +142,12 @@ impl Seam {
         self.said.push(text);
         self.follow();
         self.look();
-        self.verdict(false)
+        match self.verdict(false) {
+            Verdict::Wait if self.held_chars > self.held_max => {
+                Verdict::Refuse("the successor writes more than the answer so far, and none of it joins")
+            }
+            verdict => verdict,
+        }
     }
 
     /// The successor said all it had to say.

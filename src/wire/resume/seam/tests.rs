@@ -179,6 +179,19 @@ fn the_hold_is_bounded() {
     }
     assert!(seam.held() <= HELD_CHARS_MAX + "other words ".len());
     assert!(Seam::new(Kind::Anchored, " \n").is_none());
+    // Nor by spaces alone, which are compared with nothing.
+    for kind in [Kind::Anchored, Kind::Prefill] {
+        let mut seam = Seam::new(kind, "words that end in a space ").expect("words");
+        let mut verdict = Verdict::Wait;
+        for _ in 0..400 {
+            verdict = seam.push(" \n");
+            if verdict != Verdict::Wait {
+                break;
+            }
+        }
+        assert_ne!(verdict, Verdict::Wait, "{kind:?}");
+        assert!(seam.held() < 400, "{kind:?}: {}", seam.held());
+    }
 }
 
 #[test]
